@@ -1,0 +1,1 @@
+"""Everything that runs: memory, compiled kernels, the interpreter, external libraries, plans."""
