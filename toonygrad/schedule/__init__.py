@@ -1,0 +1,1 @@
+"""From a recorded graph to kernels: index functions, fusion with a reason for each boundary, and the memory plan."""

@@ -1,0 +1,294 @@
+"""UOp: a node of the one graph. Immutable, hash-consed, freed when nobody holds it.
+
+Two nodes with the same op, sources and arg are the same object, so equality is identity and a common subexpression exists once. Every
+layer above builds, reads and rewrites these nodes. Walks are iterative: a chain of 100,000 operations is a graph like any other.
+"""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from toonygrad import dtypes
+from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.shape import Shape, infer
+
+Number = bool | int | float | complex
+
+
+class _Entry(weakref.ref):
+    """A table entry that knows its key, so that a dying node can take its entry along."""
+
+    __slots__ = ("key",)
+    key: tuple
+
+
+_table: dict[tuple, _Entry] = {}
+
+
+def _forget(entry: _Entry) -> None:
+    # Another thread may have interned an equal node in the meantime: only the own entry goes.
+    if _table.get(entry.key) is entry:
+        del _table[entry.key]
+
+
+class UOp:
+    """One operation on others.
+
+    Attributes
+    ----------
+    op, src, arg
+        What it does, to which nodes, with which parameters (uop/ops.py lists them).
+    dtype, shape
+        Of the result; kernel nodes and statements are scalars, of shape ().
+    depth
+        The longest way down to a leaf, which bounds how much is recorded before something is computed.
+    realized
+        The BUFFER that holds this node's value, once somebody has computed it. A memo, not part of the node's meaning.
+    demanded
+        How many computations had this node inside without storing it. The second one stores it (realize.py).
+    """
+
+    __slots__ = ("__weakref__", "arg", "demanded", "depth", "dtype", "op", "realized", "shape", "src")
+
+    op: Op
+    src: tuple[UOp, ...]
+    arg: Any
+    dtype: np.dtype
+    shape: Shape
+    depth: int
+    realized: UOp | None
+    demanded: int
+
+    @staticmethod
+    def new(op: Op, src: tuple[UOp, ...] = (), arg: Any = None) -> UOp:
+        """The node (op, src, arg), made or found."""
+        key = (op, src, arg)
+        entry = _table.get(key)
+        if entry is not None:
+            node = entry()
+            if node is not None:
+                return node
+        dtype, shape = infer(op, src, arg)
+        return intern(key, op, src, arg, dtype, shape)
+
+    @staticmethod
+    def const(value: Number, dtype: np.dtype) -> UOp:
+        """A number of the engine's own, part of a kernel's source."""
+        return _number(Ops.CONST, value, dtype)
+
+    @staticmethod
+    def scalar(value: Number, dtype: np.dtype) -> UOp:
+        """A number of the user's (or of a shape), an argument of the kernel: another value never compiles again."""
+        return _number(Ops.SCALAR, value, dtype)
+
+    def replace(self, src: tuple[UOp, ...]) -> UOp:
+        """This node on other sources."""
+        return self if src == self.src else UOp.new(self.op, src, self.arg)
+
+    # Arithmetic, for rules and decompositions. Python numbers become constants of the other operand's type.
+
+    def alu(self, op: Op, *others: UOp | Number) -> UOp:
+        """`op` of this node and others; numbers among them become constants of this node's type."""
+        return UOp.new(op, (self, *(o if isinstance(o, UOp) else UOp.const(o, self.dtype) for o in others)))
+
+    def __add__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.ADD, other)
+
+    def __radd__(self, other: Number) -> UOp:
+        return UOp.const(other, self.dtype).alu(Ops.ADD, self)
+
+    def __sub__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.SUB, other)
+
+    def __rsub__(self, other: Number) -> UOp:
+        return UOp.const(other, self.dtype).alu(Ops.SUB, self)
+
+    def __mul__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.MUL, other)
+
+    def __rmul__(self, other: Number) -> UOp:
+        return UOp.const(other, self.dtype).alu(Ops.MUL, self)
+
+    def __truediv__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.DIV, other)
+
+    def __rtruediv__(self, other: Number) -> UOp:
+        return UOp.const(other, self.dtype).alu(Ops.DIV, self)
+
+    def __neg__(self) -> UOp:
+        return self.alu(Ops.NEG)
+
+    def __invert__(self) -> UOp:
+        return self.alu(Ops.NOT)
+
+    def __abs__(self) -> UOp:
+        return self.alu(Ops.ABS)
+
+    def __and__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.AND, other)
+
+    def __or__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.OR, other)
+
+    def __xor__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.XOR, other)
+
+    def __lshift__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.SHIFT_LEFT, other)
+
+    def __rshift__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.SHIFT_RIGHT, other)
+
+    def __lt__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.LT, other)
+
+    def __le__(self, other: UOp | Number) -> UOp:
+        return self.alu(Ops.LE, other)
+
+    def __gt__(self, other: UOp | Number) -> UOp:
+        return (other if isinstance(other, UOp) else UOp.const(other, self.dtype)).alu(Ops.LT, self)
+
+    def __ge__(self, other: UOp | Number) -> UOp:
+        return (other if isinstance(other, UOp) else UOp.const(other, self.dtype)).alu(Ops.LE, self)
+
+    # `==` is identity, as hash-consing needs; these two build nodes.
+    def eq(self, other: UOp | Number) -> UOp:
+        """The comparison self == other as a node."""
+        return self.alu(Ops.EQ, other)
+
+    def ne(self, other: UOp | Number) -> UOp:
+        """The comparison self != other as a node."""
+        return self.alu(Ops.NE, other)
+
+    def where(self, yes: UOp, no: UOp | Number) -> UOp:
+        """`yes` where this boolean node holds, else `no`."""
+        return UOp.new(Ops.WHERE, (self, yes, no if isinstance(no, UOp) else UOp.const(no, yes.dtype)))
+
+    def fma(self, factor: UOp | Number, addend: UOp | Number) -> UOp:
+        """self * factor + addend, rounded once."""
+        return self.alu(Ops.FMA, factor, addend)
+
+    def cast(self, dtype: np.dtype) -> UOp:
+        """This node converted to `dtype`; itself where it has that type."""
+        return self if self.dtype == dtype else UOp.new(Ops.CAST, (self,), dtype)
+
+    def bitcast(self, dtype: np.dtype) -> UOp:
+        """The same bits as `dtype`, of the same size."""
+        return self if self.dtype == dtype else UOp.new(Ops.BITCAST, (self,), dtype)
+
+    def __repr__(self) -> str:
+        parts = [self.op.name, str(self.dtype)]
+        if self.shape:
+            parts.append(str(self.shape))
+        if self.arg is not None:
+            parts.append(str(self.arg))
+        return f"UOp({', '.join(parts)}; {len(self.src)} sources)"
+
+
+def intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
+    """Make the node under `key`, whose type and shape the caller knows. The short way for recording; else use UOp.new."""
+    node = UOp.__new__(UOp)
+    node.op = op
+    node.src = src
+    node.arg = arg
+    node.dtype = dtype
+    node.shape = shape
+    node.realized = None
+    node.demanded = 0
+    depth = -1
+    for source in src:
+        if source.depth > depth:
+            depth = source.depth
+    node.depth = depth + 1
+    entry = _Entry(node, _forget)
+    entry.key = key
+    while (present := _table.setdefault(key, entry)) is not entry:
+        # Another thread made the same node between our look and our entry, or a dead one has not been forgotten yet.
+        other = present()
+        if other is not None:
+            return other
+        _forget(present)
+    return node
+
+
+_INTEGER_BITS = {dtypes.bool_: "?", **{d: "q" for d in dtypes.SIGNED}, **{d: "Q" for d in dtypes.UNSIGNED}}
+
+
+def number_bits(value: Number, dtype: np.dtype) -> tuple[int, ...]:
+    """`value` as 64-bit patterns, one of a real and two of a complex type: what a kernel is given, and what tells 0.0 from -0.0."""
+    if dtype in dtypes.COMPLEX_FLOATING:
+        value = complex(value)
+        return (*number_bits(value.real, dtypes.float64), *number_bits(value.imag, dtypes.float64))
+    form = _INTEGER_BITS.get(dtype, "d")
+    if form == "d":
+        return struct.unpack("<q", struct.pack("<d", value))
+    return (int(value) - (1 << 64) if form == "Q" and int(value) >> 63 else int(value),)
+
+
+def _number(op: Op, value: Number, dtype: np.dtype) -> UOp:
+    # Equality of numbers is not theirs of bits (0.0 == -0.0, nan != nan, 1 == True): the key holds type and bits instead.
+    if dtype == dtypes.float32:
+        value = float(np.float32(value))
+    elif dtype.kind == "f":
+        value = float(value)
+    elif dtype.kind == "c":
+        value = complex(np.complex64(value)) if dtype == dtypes.complex64 else complex(value)
+    key = (op, dtype, number_bits(value, dtype))
+    entry = _table.get(key)
+    if entry is not None:
+        node = entry()
+        if node is not None:
+            return node
+    return intern(key, op, (), value, dtype, ())
+
+
+def toposort(*roots: UOp) -> list[UOp]:
+    """Every node below and including `roots`, each once, sources first."""
+    order: list[UOp] = []
+    done: set[UOp] = set()
+    stack = list(reversed(roots))
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            continue
+        waiting = [source for source in node.src if source not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+            continue
+        stack.pop()
+        done.add(node)
+        order.append(node)
+    return order
+
+
+def substitute(roots: Iterable[UOp], replacements: dict[UOp, UOp]) -> list[UOp]:
+    """`roots` with some nodes below them replaced."""
+    roots = list(roots)
+    made = dict(replacements)
+    for node in toposort(*roots):
+        if node not in made:
+            made[node] = node.replace(tuple(made[source] for source in node.src))
+    return [made[root] for root in roots]
+
+
+def consumers(order: Iterable[UOp]) -> dict[UOp, list[UOp]]:
+    """For each node of `order`, the nodes of `order` that have it as a source (once a use)."""
+    uses: dict[UOp, list[UOp]] = {node: [] for node in order}
+    for node in uses:
+        for source in node.src:
+            uses[source].append(node)
+    return uses
+
+
+def live_nodes() -> Iterator[UOp]:
+    """Every node alive now, for tests and diagnosis."""
+    for entry in list(_table.values()):
+        node = entry()
+        if node is not None:
+            yield node
