@@ -89,7 +89,7 @@ def terrain(
 
 def read_elevation(rows: int, columns: int) -> tuple[np.ndarray, float, float]:
     """The elevations in metres, mirrored at the edges until they fill rows x columns, and the cell's size."""
-    with cbook.get_sample_data("jacksboro_fault_dem.npz") as file:
+    with np.load(cbook.get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as file:
         tile, latitude = file["elevation"].astype(np.float32), file["ymin"]
         cell_height = METRES_PER_DEGREE * float(file["dy"])
         cell_width = METRES_PER_DEGREE * float(file["dx"]) * math.cos(math.radians(latitude))
