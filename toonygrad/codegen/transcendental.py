@@ -1,0 +1,38 @@
+"""Transcendental functions in primitives that vectorise: one rule for each, applied to kernel graphs by codegen.
+
+No branches and no tables, so that a loop over them becomes vector instructions. At most 1 ULP in float64 and float32 with every special case
+of the standard (docs/transcendentals.md has the measured errors; tests/test_transcendental.py holds them). The rooms transcendental_*.py
+have the mathematics by family; this one lists it. Imports uop and dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toonygrad import dtypes
+from toonygrad.codegen import transcendental_exponential as exponential
+from toonygrad.codegen import transcendental_logarithm as logarithm
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.pattern import PatternMatcher, UPat
+
+Decomposition = Callable[..., UOp]
+
+# op -> (its float64 form, its float32 form: of operands converted to float64, with a result that is rounded to float32 once).
+DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
+    Ops.EXP: (exponential.exp, exponential.exp_short),
+    Ops.LOG: (logarithm.log, logarithm.log_short),
+}
+
+
+def decompose(node: UOp) -> UOp | None:
+    """`node`, a transcendental of a real floating type, in primitives; None where it is of another type."""
+    double, single = DECOMPOSITIONS[node.op]
+    if node.dtype == dtypes.float64:
+        return double(*node.src)
+    if node.dtype == dtypes.float32:
+        return single(*(source.cast(dtypes.float64) for source in node.src)).cast(dtypes.float32)
+    return None
+
+
+TRANSCENDENTAL_RULES = PatternMatcher([(UPat(tuple(DECOMPOSITIONS), name="node"), decompose)])
