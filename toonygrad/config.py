@@ -1,14 +1,13 @@
 """Settings and counters: what a user can turn, and what the engine did, as numbers.
 
-`settings` is read by every layer above; `counters` is written by the runtime. The face of the package re-exports `config` and
-`counters_snapshot`. This file may import nothing of toonygrad.
+`settings` is read by every layer above; `counters` is written by the runtime. The face of the package
+re-exports `config` and `counters_snapshot`. This file may import nothing of toonygrad.
 """
 
 from __future__ import annotations
 
 import operator
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -29,21 +28,23 @@ __all__ = [
 CompileMode = Literal["auto", "always", "never"]
 
 
-# -- what a valid value is ---------------------------------------------------------------------------------------------
+# -- what a valid value is -----------------------------------------------------------------------------------
 
 
 def _compile_mode(value: object) -> CompileMode:
     for mode in get_args(CompileMode):
         if value == mode:
-            return mode  # type: ignore[no-any-return]
+            return mode
     raise ValueError("expected 'auto', 'always' or 'never'")
 
 
 def _integer_at_least(least: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         # bool has __index__ too, but num_threads=True is a mistake and not 1.
-        if isinstance(value, SupportsIndex) and not isinstance(value, bool) and operator.index(value) >= least:
-            return operator.index(value)
+        if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+            number = operator.index(value)
+            if number >= least:
+                return number
         raise ValueError(f"expected an integer of at least {least}")
 
     return check
@@ -70,16 +71,15 @@ def _directory_from_text(text: str) -> object:
     return None if text.strip().lower() in ("", "none") else text
 
 
-# -- defaults ----------------------------------------------------------------------------------------------------------
+# -- defaults ------------------------------------------------------------------------------------------------
 
 
 def _usable_cores() -> int:
     """Cores this process may run on: in a container or under taskset fewer than the machine has."""
-    if sys.version_info >= (3, 13):
-        return os.process_cpu_count() or 1
-    if sys.platform == "linux":
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except AttributeError:  # macOS binds no process to cores
+        return os.cpu_count() or 1
 
 
 def _user_cache_directory() -> str | None:
@@ -91,7 +91,8 @@ def _user_cache_directory() -> str | None:
 
 
 class _Setting(NamedTuple):
-    """One row of the table of settings: its default, and how Python values and environment text become its value."""
+    """One row of the table of settings: its default, and how Python values and environment text become its
+    value."""
 
     default: Callable[[], object]
     check: Callable[[object], object]
@@ -126,7 +127,7 @@ def _initial(name: str) -> object:
         raise ValueError(f"environment variable {variable}={text!r}: {error}") from None
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------------------
 
 
 class _Overlay(NamedTuple):
@@ -162,28 +163,30 @@ def _setting(name: str) -> Any:
 class Settings:
     """The settings in force where they are read.
 
-    Reading an attribute gives the value of the innermost ``with config(...)`` block of the current thread or asyncio task
-    that names it, else the process default. Assigning sets the process default, for all threads; blocks already entered keep
-    what they named.
+    Reading an attribute gives the value of the innermost ``with config(...)`` block of the current thread or
+    asyncio task that names it, else the process default. Assigning sets the process default, for all threads;
+    blocks already entered keep what they named.
 
     Attributes
     ----------
     compile : {"auto", "always", "never"}
-        ``"auto"`` runs small arrays on the interpreter and compiles the rest, ``"always"`` compiles everything, ``"never"``
-        nothing. From ``TOONYGRAD_COMPILE``; default ``"auto"``.
+        ``"auto"`` runs small arrays on the interpreter and compiles the rest, ``"always"`` compiles
+        everything, ``"never"`` nothing. From ``TOONYGRAD_COMPILE``; default ``"auto"``.
     num_threads : int
-        Threads that take part in a kernel launch, the calling one included. From ``TOONYGRAD_NUM_THREADS``; default: the
-        cores this process may run on.
+        Threads that take part in a kernel launch, the calling one included. From ``TOONYGRAD_NUM_THREADS``;
+        default: the cores this process may run on.
     cache_dir : str or None
-        Absolute path of the directory that holds compiled kernels; None keeps nothing on disk. From ``TOONYGRAD_CACHE_DIR``, where
-        an empty text or ``none`` means None; default ``$XDG_CACHE_HOME/toonygrad`` or ``~/.cache/toonygrad``.
+        Absolute path of the directory that holds compiled kernels; None keeps nothing on disk. From
+        ``TOONYGRAD_CACHE_DIR``, where an empty text or ``none`` means None; default
+        ``$XDG_CACHE_HOME/toonygrad`` or ``~/.cache/toonygrad``.
     debug : int
         0 is silent; larger says more. From ``TOONYGRAD_DEBUG``; default 0.
 
     Raises
     ------
     ValueError
-        On assigning a value the setting does not have, and at import for a bad environment variable; the message names it.
+        On assigning a value the setting does not have, and at import for a bad environment variable; the
+        message names it.
     """
 
     __slots__ = ("_defaults",)
@@ -213,8 +216,8 @@ class _Changes(TypedDict, total=False):
 class config:
     """Settings that hold inside a ``with`` block, for the current thread or asyncio task only.
 
-    Blocks nest, the inner one winning where both name a setting; one ``config`` object may be entered many times, also
-    at once from several threads.
+    Blocks nest, the inner one winning where both name a setting; one ``config`` object may be entered many
+    times, also at once from several threads.
 
     Parameters
     ----------
@@ -258,7 +261,7 @@ class config:
         return f"config({', '.join(f'{name}={value!r}' for name, value in self._changes.items())})"
 
 
-# -- counters ----------------------------------------------------------------------------------------------------------
+# -- counters ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +301,9 @@ class Counters:
 class LiveCounters:
     """The counters of this process, written where things happen as ``counters.name += amount``.
 
-    No lock: CPython switches threads only at calls and backward jumps, and between the load and the store of that statement there
-    is neither, provided `amount` is a plain name or constant. (On a free-threaded build a rare count may be lost, which
-    statistics can bear and a lock on every launch could not.)
+    No lock: CPython switches threads only at calls and backward jumps, and between the load and the store of
+    that statement there is neither, provided `amount` is a plain name or constant. (On a free-threaded build
+    a rare count may be lost, which statistics can bear and a lock on every launch could not.)
     """
 
     __slots__ = tuple(f.name for f in fields(Counters))

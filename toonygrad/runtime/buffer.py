@@ -1,0 +1,321 @@
+"""Memory: a Buffer is an array's bytes with their address, and the MemoryPool hands out buffers and takes
+them back when they die.
+
+Plans allocate outputs and temporaries here, and arrays made from NumPy or DLPack input are wrapped here.
+Fresh pages cost more than the arithmetic on them (20 M float32: 50 ms to touch, 4 ms to write again), hence
+the pool. May import config only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import mmap
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from toonygrad.config import counters
+
+__all__ = ["Buffer", "MemoryPool", "pool"]
+
+# Of every block: a cache line, and the widest vector of AVX-512.
+ALIGNMENT = 64
+
+# Blocks from here on are mapped for themselves, start on a huge page and are advised to use them. First
+# touch, fresh memory: 2 MiB 0.09 ms against 1.0 in small pages, 8 MiB 0.37 against 5.2, 80 MiB 13 against 41
+# (Linux 6.18). Smaller ones cannot hold a huge page and come from malloc through NumPy.
+HUGE_PAGE = 2 << 20
+
+# What the pool may keep for reuse: enough for the temporaries of a large expression, little enough that a
+# process which once needed much does not starve its neighbours; beyond some GiB even a first touch is a small
+# part of what fills the memory.
+KEPT_FRACTION = 1 / 8
+KEPT_AT_MOST = 8 << 30
+
+# ndarray.ctypes.data and __array_interface__ take 1.1 us here; the address is the first field of the array
+# object, which is part of NumPy's binary interface (PyArray_DATA is a macro compiled into every extension).
+# 0.12 us.
+_DATA_FIELD = object.__basicsize__
+_pointer_at = ctypes.c_void_p.from_address
+
+
+class Buffer:
+    """One N-dimensional array's memory.
+
+    ``Buffer(array)`` wraps an existing array without copying. Whoever lets the array out of the engine hands
+    out a view of it (``buffer.array.view()``), for `array` itself could be reshaped in place by its new
+    owner.
+
+    Attributes
+    ----------
+    array : numpy.ndarray
+        The memory with its exact shape, strides and dtype.
+    address : int
+        Of the array's first element; found when first asked for.
+    nbytes : int
+        Bytes of its elements, not counting gaps between them.
+    device : str
+        Always ``"cpu"``.
+    """
+
+    __slots__ = ("__weakref__", "address", "array")
+
+    array: np.ndarray[Any, np.dtype[Any]]
+    address: int
+    device = "cpu"
+
+    def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+        self.array = array
+
+    def __getattr__(self, name: str) -> int:
+        # Called only while the slot is empty, so that every later read of the address is a plain slot.
+        if name != "address":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.address = _pointer_at(id(self.array) + _DATA_FIELD).value or 0
+        return self.address
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    def __repr__(self) -> str:
+        return f"Buffer(shape={self.array.shape}, dtype={self.array.dtype}, strides={self.array.strides})"
+
+
+class _PooledBuffer(Buffer):
+    """A buffer of a pool's block, given back when the buffer dies: in any thread, inside any other code."""
+
+    __slots__ = ("_block",)
+
+    _block: _Block
+
+    # Bound here, because at the end of the interpreter a buffer may outlive this module's globals.
+    def __del__(self, references_to: Callable[[object], int] = sys.getrefcount) -> None:
+        block = self._block
+        # Every view made of this array holds, through its chain of bases, the block's memory. If one is left
+        # (np.asarray, DLPack, memoryview), the memory is theirs from now on and is freed with the last of
+        # them.
+        del self.array
+        if references_to(block.memory) == block.idle_references:
+            block.pool._keep(block)
+
+
+class _Block:
+    """Memory that one buffer at a time uses.
+
+    Attributes
+    ----------
+    memory : object
+        What every view of the block keeps alive.
+    exporter : buffer
+        What NumPy makes those views of.
+    idle_references : int
+        The references to `memory` when there is no view.
+    """
+
+    __slots__ = ("address", "exporter", "idle_references", "memory", "offset", "pool", "size")
+
+    def __init__(self, pool: MemoryPool, size: int) -> None:
+        self.pool = pool
+        self.size = size
+        self.memory: np.ndarray[Any, np.dtype[Any]] | mmap.mmap
+        self.exporter: memoryview | mmap.mmap
+        if size >= HUGE_PAGE:
+            self.memory = self.exporter = _mapping(size)
+            alignment = HUGE_PAGE
+        else:
+            self.memory = np.empty(size + ALIGNMENT, np.uint8)
+            # NumPy makes an array of a memoryview in half the time it takes for one of an array.
+            self.exporter = self.memory.data
+            alignment = ALIGNMENT
+        start = _start_of(self.exporter)
+        self.offset = -start % alignment
+        self.address = start + self.offset
+        self.idle_references = self._count_when_idle()
+
+    def _count_when_idle(self) -> int:
+        """The references to `memory` while there is no view, or -1 if a view would not add to them.
+
+        Reusing memory that somebody still sees would corrupt data silently. So the count is measured for each
+        block, and that a view raises it is not taken on trust.
+        """
+        idle = sys.getrefcount(self.memory)
+        view = np.ndarray((self.size,), np.uint8, self.exporter, self.offset)
+        seen = sys.getrefcount(self.memory)
+        del view
+        return idle if seen > idle else -1
+
+
+def _start_of(memory: memoryview | mmap.mmap) -> int:
+    return Buffer(np.frombuffer(memory, np.uint8)).address
+
+
+def _mapping(size: int) -> mmap.mmap:
+    """Private zeroed memory with room for `size` bytes from its first huge page on."""
+    # Private: a forked child gets a copy. (Python's default would share the memory with it, and never use
+    # huge pages.)
+    mapping = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        start = _start_of(mapping)
+        # Only the huge pages that are used whole: the rest of the last one would be memory for nothing.
+        with suppress(OSError):  # a kernel built without huge pages
+            mapping.madvise(mmap.MADV_HUGEPAGE, -start % HUGE_PAGE, size // HUGE_PAGE * HUGE_PAGE)
+    return mapping
+
+
+class MemoryPool:
+    """Memory for outputs and temporaries, kept when its buffers die and handed out again.
+
+    Free blocks wait in one list for each size class. Nothing is locked: a block is in a list or in one
+    buffer's hand, and CPython's list pop and append are atomic, which also lets a buffer die inside any of
+    the methods.
+
+    Parameters
+    ----------
+    limit : int, optional
+        The most bytes kept for reuse; by default an eighth of the memory this process may use and at most 8 GiB.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = min(int(_usable_memory() * KEPT_FRACTION), KEPT_AT_MOST) if limit is None else limit
+        # Updated like the counters, see config.LiveCounters. An exception between the two halves of an update
+        # (Ctrl-C) may leave it off by a block; release() puts it right.
+        self.kept_bytes = 0
+        self._free: defaultdict[int, list[_Block]] = defaultdict(list)
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], strides_order: Sequence[int] | None = None
+    ) -> Buffer:
+        """A buffer with undefined contents, aligned to 64 bytes.
+
+        The caller just drops it when done: its memory is reused unless somebody still holds a view of it.
+
+        Parameters
+        ----------
+        shape : tuple of int
+        dtype : numpy.dtype
+        strides_order : sequence of int, optional
+            The axes from the largest stride to the smallest, without gaps between elements; by default C
+            order.
+
+        Returns
+        -------
+        Buffer
+
+        Raises
+        ------
+        MemoryError
+            If the memory cannot be had even after the pool has given up all it kept. Nothing else is changed
+            then.
+        """
+        nbytes = math.prod(shape) * dtype.itemsize
+        size = _size_class(nbytes)
+        strides = None if strides_order is None else _strides(shape, dtype.itemsize, strides_order)
+        try:
+            block = self._free[size].pop()
+        except IndexError:
+            block = self._new_block(size, shape, dtype)
+        else:
+            self.kept_bytes -= size
+        buffer = _PooledBuffer(np.ndarray(shape, dtype, block.exporter, block.offset, strides))
+        buffer.address = block.address
+        buffer._block = block
+        counters.bytes_allocated += nbytes
+        return buffer
+
+    def release(self) -> int:
+        """Free everything kept for reuse; buffers in use are untouched.
+
+        Returns
+        -------
+        int
+            How many bytes were freed.
+        """
+        freed = 0
+        for size, blocks in list(self._free.items()):
+            while blocks:
+                try:
+                    blocks.pop()
+                except IndexError:  # another thread took the last one
+                    break
+                freed += size
+        self.kept_bytes = sum(size * len(blocks) for size, blocks in list(self._free.items()))
+        return freed
+
+    def _keep(self, block: _Block) -> None:
+        size = block.size
+        if self.kept_bytes + size > self.limit:
+            if size > self.limit:
+                return
+            # What is kept has not been wanted lately, or there would be less of it.
+            self.release()
+        self.kept_bytes += size
+        self._free[size].append(block)
+
+    def _new_block(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Block:
+        try:
+            return _fresh_block(self, size)
+        except MemoryError:
+            self.release()
+            gc.collect()  # buffers in dead cycles come to the pool by this,
+            self.release()  # and out of it by that
+        try:
+            return _fresh_block(self, size)
+        except MemoryError as error:
+            raise MemoryError(
+                f"cannot allocate {size:,} bytes for an array of shape {shape} and dtype {dtype}"
+            ) from error
+
+
+def _fresh_block(pool: MemoryPool, size: int) -> _Block:
+    if size > sys.maxsize - HUGE_PAGE:
+        raise MemoryError("larger than the address space")
+    try:
+        return _Block(pool, size)
+    except OSError as error:  # how mmap says that there is no memory
+        raise MemoryError(str(error)) from error
+
+
+@lru_cache(maxsize=4096)
+def _size_class(nbytes: int) -> int:
+    """`nbytes` rounded up to one of eight sizes between powers of two, or to a multiple of the alignment.
+
+    So at most an eighth is wasted above 512 bytes.
+    """
+    multiple of the alignment."""
+    shift = max(nbytes.bit_length() - 4, 6)
+    return -(-nbytes >> shift) << shift or ALIGNMENT
+
+
+def _strides(shape: tuple[int, ...], itemsize: int, order: Iterable[int]) -> tuple[int, ...]:
+    strides = [0] * len(shape)
+    stride = itemsize
+    for axis in reversed(tuple(order)):
+        strides[axis] = stride
+        stride *= max(shape[axis], 1)
+    return tuple(strides)
+
+
+def _usable_memory() -> int:
+    """Bytes of physical memory, or of the container's share of it."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(limit, encoding="ascii") as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdigit():  # else "max": no limit
+            return min(physical, int(text))
+    return physical
+
+
+pool = MemoryPool()
