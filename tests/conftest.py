@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         layout = lay_out_checkout(Path(session.name))
         sys.path.insert(0, layout)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [layout, os.environ.get("PYTHONPATH")]))
+        os.environ["PYTHONSAFEPATH"] = "1"  # else the folder pytest was called in goes before PYTHONPATH
 
 
 def is_installed() -> bool:
