@@ -118,7 +118,7 @@ def test_blocks_nest_and_unwind():
             assert (settings.num_threads, settings.debug) == (5, 1)
         assert (settings.num_threads, settings.debug) == (7, 1)
         with pytest.raises(ZeroDivisionError), config(debug=3):
-            1 / 0  # noqa: B018
+            1 / 0
         assert settings.debug == 1
     assert repr(settings) == outside
 

@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from toonygrad.config import config, counters_snapshot, settings
+from toonygrad.config import config, counters_snapshot, settings  # noqa: F401 - scripts below use settings
 from toonygrad.runtime import threads
 from toonygrad.runtime.threads import launch
 
@@ -23,7 +23,8 @@ KERNELS = r"""
 declare i32 @usleep(i32)
 declare ptr @pthread_self()
 
-; pointers: int64 array; adds 1 to elements lo to hi, and in the second array notes the length of the piece at lo
+; pointers: two int64 arrays; adds 1 to elements lo to hi of the first, and notes the
+; length of the piece at lo of the second
 define void @count(ptr %pointers, ptr %integers, i64 %lo, i64 %hi) {
   %array = load ptr, ptr %pointers
   %lengths_at = getelementptr ptr, ptr %pointers, i64 1
@@ -48,9 +49,9 @@ done:
   ret void
 }
 
-; pointers: int64 array; notes at lo which thread runs; then adds 1 to integers[0] and waits (up to 30 s) until that
-; is at least integers[1], so pieces that meet here are run by different threads at the same time; then lets
-; every thread but integers[2] sleep integers[3] microseconds, and adds 1 to integers[0] again
+; pointers: int64 array; notes at lo which thread runs; then adds 1 to integers[0] and waits (up to 30 s) for it
+; to reach integers[1], so pieces that meet here are run by different threads at the same time; then lets every
+; thread but integers[2] sleep integers[3] microseconds, and adds 1 to integers[0] again
 define void @meet(ptr %pointers, ptr %integers, i64 %lo, i64 %hi) {
   %array = load ptr, ptr %pointers
   %at = getelementptr ptr, ptr %array, i64 %lo
@@ -107,7 +108,7 @@ COUNT, MEET = _compile(KERNELS, "count", "meet")
 
 
 def count(extent: int, grain: int) -> tuple[int, list[int]]:
-    """Launch a kernel that adds 1 to each element; how many threads took part, and the lengths of the pieces."""
+    """Launch a kernel that adds 1 to each element: threads that took part, and the pieces' lengths."""
     array, lengths = np.zeros(max(extent, 0), np.int64), np.zeros(max(extent, 0), np.int64)
     pointers = np.array([array.ctypes.data, lengths.ctypes.data], np.int64)
     took_part = launch(COUNT, pointers.ctypes.data, 0, extent, grain)
@@ -116,7 +117,7 @@ def count(extent: int, grain: int) -> tuple[int, list[int]]:
 
 
 class Meeting:
-    """A launch whose pieces wait for each other, or for `wanted` arrivals; all but this thread then linger."""
+    """A launch whose pieces wait for each other, or `wanted` arrivals; then all but this thread linger."""
 
     def __init__(self, pieces: int, wanted: int | None = None, linger_us: int = 0) -> None:
         self.visits = np.zeros(pieces, np.int64)

@@ -32,7 +32,8 @@ CompileMode = Literal["auto", "always", "never"]
 
 
 def _compile_mode(value: object) -> CompileMode:
-    for mode in get_args(CompileMode):
+    modes: tuple[CompileMode, ...] = get_args(CompileMode)
+    for mode in modes:
         if value == mode:
             return mode
     raise ValueError("expected 'auto', 'always' or 'never'")

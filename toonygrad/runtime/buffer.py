@@ -15,7 +15,7 @@ import mmap
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -181,7 +181,8 @@ class MemoryPool:
     Parameters
     ----------
     limit : int, optional
-        The most bytes kept for reuse; by default an eighth of the memory this process may use and at most 8 GiB.
+        The most bytes kept for reuse; by default an eighth of the memory this process may use, and at most
+        8 GiB.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -290,15 +291,14 @@ def _size_class(nbytes: int) -> int:
 
     So at most an eighth is wasted above 512 bytes.
     """
-    multiple of the alignment."""
     shift = max(nbytes.bit_length() - 4, 6)
     return -(-nbytes >> shift) << shift or ALIGNMENT
 
 
-def _strides(shape: tuple[int, ...], itemsize: int, order: Iterable[int]) -> tuple[int, ...]:
+def _strides(shape: tuple[int, ...], itemsize: int, order: Sequence[int]) -> tuple[int, ...]:
     strides = [0] * len(shape)
     stride = itemsize
-    for axis in reversed(tuple(order)):
+    for axis in reversed(order):
         strides[axis] = stride
         stride *= max(shape[axis], 1)
     return tuple(strides)
