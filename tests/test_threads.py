@@ -49,8 +49,8 @@ done:
   ret void
 }
 
-; pointers: int64 array; notes at lo which thread runs; then adds 1 to integers[0] and waits (up to 30 s) for it
-; to reach integers[1], so pieces that meet here are run by different threads at the same time; then lets every
+; pointers: int64 array; notes at lo which thread runs; adds 1 to integers[0] and waits (up to 30 s) for it to
+; reach integers[1], so pieces that meet here are run by different threads at the same time; then lets every
 ; thread but integers[2] sleep integers[3] microseconds, and adds 1 to integers[0] again
 define void @meet(ptr %pointers, ptr %integers, i64 %lo, i64 %hi) {
   %array = load ptr, ptr %pointers
