@@ -1,0 +1,423 @@
+"""The CPU dialect: the words a kernel's source may use beyond Python's own, each with a plain-Python and a
+native meaning.
+
+`python_source.py` writes kernels in these words, `runtime/compile.py` compiles them, `standalone.py` copies
+them out. Imports NumPy only; Numba and llvmlite come in with `register`, because a process whose kernels are
+all on disk never needs Numba.
+
+The table `PRIMITIVES` holds one row a word. Operands are never promoted: all operands of a word have one
+type, and the result's type is exact (float32 stays float32). As in Numba, a Python int is int64 (uint64 from
+2**63), a Python float float64. Plain-Python runs belong inside ``np.errstate(all="ignore")``: NumPy warns
+where the hardware only overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+__all__ = ["PRIMITIVES", "Parameter", "Primitive", "kernel_namespace", "register"]
+
+
+class Parameter(NamedTuple):
+    """One argument of a kernel before ``lo`` and ``hi``, which every kernel has and no list of parameters
+    names.
+
+    Attributes
+    ----------
+    name : str
+        The argument's name in the source.
+    kind : {"pointer", "integer", "scalar"}
+        A pointer to elements of `dtype`, an int64 size or stride, or one value of `dtype`.
+    dtype : numpy.dtype
+        Booleans are uint8 behind a pointer and bool as a scalar.
+    """
+
+    name: str
+    kind: Literal["pointer", "integer", "scalar"]
+    dtype: np.dtype[Any]
+
+
+# -- plain Python --------------------------------------------------------------------------------------------
+
+
+def scalar(value: Any) -> Any:
+    """`value` as a NumPy scalar of the type Numba gives it."""
+    if isinstance(value, np.generic):
+        return value
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if isinstance(value, int):
+        return np.int64(value) if value < 2**63 else np.uint64(value)
+    return np.float64(value)
+
+
+def uniform(kinds: str, *values: Any) -> list[Any]:
+    """The operands as NumPy scalars; TypeError unless all have one type, of one of the NumPy `kinds`."""
+    operands = [scalar(value) for value in values]
+    if len({operand.dtype for operand in operands}) != 1 or operands[0].dtype.kind not in kinds:
+        raise TypeError(f"operands of type {', '.join(str(operand.dtype) for operand in operands)}")
+    return operands
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once."""
+    a, b, c = uniform("f", a, b, c)
+    dtype = a.dtype.type
+    x, y, z = float(a), float(b), float(c)
+    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+        return dtype(z if math.isfinite(x) and math.isfinite(y) else x * y + z)
+    exact = Fraction(x) * Fraction(y) + Fraction(z)
+    if not exact:
+        return dtype(x * y + z)  # a fraction has no negative zero
+    try:
+        rounded = exact.numerator / exact.denominator
+    except OverflowError:
+        return dtype(math.inf if exact > 0 else -math.inf)
+    if dtype is np.float32 and rounded != exact and int(np.float64(rounded).view(np.int64)) % 2 == 0:
+        # Rounding twice is right only if the first rounding is to odd.
+        rounded = math.nextafter(rounded, math.inf if exact > rounded else -math.inf)
+    return dtype(rounded)
+
+
+def sqrt(x: Any) -> Any:
+    """The square root, correctly rounded; NaN below zero."""
+    return np.sqrt(*uniform("f", x))
+
+
+def floor(x: Any) -> Any:
+    """The largest integral value not above `x`."""
+    return np.floor(*uniform("f", x))
+
+
+def ceil(x: Any) -> Any:
+    """The smallest integral value not below `x`."""
+    return np.ceil(*uniform("f", x))
+
+
+def trunc(x: Any) -> Any:
+    """The integral value next to `x` towards zero."""
+    return np.trunc(*uniform("f", x))
+
+
+def rint(x: Any) -> Any:
+    """The nearest integral value, the even one of two."""
+    return np.rint(*uniform("f", x))
+
+
+def absolute(x: Any) -> Any:
+    """The magnitude; the least value of a signed integer type stays as it is."""
+    return np.absolute(*uniform("fi", x))
+
+
+def copysign(magnitude: Any, sign: Any) -> Any:
+    """`magnitude` with the sign bit of `sign`."""
+    return np.copysign(*uniform("f", magnitude, sign))
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger; NaN if either is, and +0 above -0 (IEEE 754-2019 maximum)."""
+    a, b = uniform("fiu", a, b)
+    if a != a or b != b:
+        return a + b
+    if a == b:
+        return b if np.signbit(a) else a
+    return a if a > b else b
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller; NaN if either is, and -0 below +0 (IEEE 754-2019 minimum)."""
+    a, b = uniform("fiu", a, b)
+    if a != a or b != b:
+        return a + b
+    if a == b:
+        return a if np.signbit(a) else b
+    return a if a < b else b
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """`a` where the boolean `condition` holds, else `b`; both are evaluated."""
+    (condition,) = uniform("b", condition)
+    a, b = uniform("fiub", a, b)
+    return a if condition else b
+
+
+def quotient(a: Any, b: Any) -> Any:
+    """Integer ``a / b`` towards zero. `b` is not 0, nor -1 under the least `a`."""
+    a, b = uniform("iu", a, b)
+    magnitude = abs(int(a)) // abs(int(b))
+    return a.dtype.type(magnitude if (a < 0) == (b < 0) else -magnitude)
+
+
+def remainder(a: Any, b: Any) -> Any:
+    """``a - quotient(a, b) * b``: it has the sign of `a`. The same operands are excluded."""
+    a, b = uniform("iu", a, b)
+    magnitude = abs(int(a)) % abs(int(b))
+    return a.dtype.type(-magnitude if a < 0 else magnitude)
+
+
+def shift_left(a: Any, amount: Any) -> Any:
+    """``a << amount`` in the type of `a`; 0 <= amount < its width."""
+    a, amount = uniform("iu", a, amount)
+    return a << amount
+
+
+def shift_right(a: Any, amount: Any) -> Any:
+    """``a >> amount``, arithmetic for signed types; 0 <= amount < the width."""
+    a, amount = uniform("iu", a, amount)
+    return a >> amount
+
+
+def reassociating_add(a: Any, b: Any) -> Any:
+    """``a + b``; a chain of these may be summed in any order."""
+    a, b = uniform("f", a, b)
+    return a + b
+
+
+def reassociating_multiply(a: Any, b: Any) -> Any:
+    """``a * b``; a chain of these may be multiplied in any order."""
+    a, b = uniform("f", a, b)
+    return a * b
+
+
+def conversion(target: str) -> Callable[[Any], Any]:
+    """Conversion to `target`: integers wrap, a float becomes an integer towards zero and saturating, NaN
+    becomes 0.
+    """
+    dtype = np.dtype("bool" if target == "boolean" else target)
+
+    def convert(value: Any) -> Any:
+        value = scalar(value)
+        if value.dtype.kind == "f" and dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            return dtype.type(0 if value != value else int(min(max(float(value), limits.min), limits.max)))
+        return value.astype(dtype)
+
+    return convert
+
+
+def reinterpretation(source: str, target: str) -> Callable[[Any], Any]:
+    """The same bits as another type."""
+
+    def reinterpret(value: Any) -> Any:
+        value = scalar(value)
+        if value.dtype != source:
+            raise TypeError(f"operand of type {value.dtype} where {source} is wanted")
+        return value.view(target)
+
+    return reinterpret
+
+
+def scratch(element: str) -> Callable[[int], Any]:
+    """A small array on the kernel's stack, of a literal length, its contents undefined."""
+
+    def allocate(length: int) -> Any:
+        return np.empty(length, element)
+
+    return allocate
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+
+class Primitive(NamedTuple):
+    """One word of the dialect.
+
+    Attributes
+    ----------
+    function : callable
+        Its plain-Python meaning. Numba's typing and lowering are registered on this very object.
+    rule : {"uniform", "select", "convert", "reinterpret", "scratch"}
+        How it is typed and lowered, see `result_type` and `lowering`.
+    operations : mapping
+        For "uniform": LLVM's intrinsic, or instruction and flags, for each kind of operand ("f", "i" signed,
+        "u" unsigned).
+    source, target : str
+        The types of operand and result where the word fixes them.
+    """
+
+    function: Callable[..., Any]
+    rule: Literal["uniform", "select", "convert", "reinterpret", "scratch"]
+    operations: Mapping[str, str] = {}
+    source: str = ""
+    target: str = ""
+
+
+_SIGNED = ("int8", "int16", "int32", "int64")
+_UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+_FLOATS = ("float32", "float64")
+
+PRIMITIVES: Mapping[str, Primitive] = {
+    "fma": Primitive(fma, "uniform", {"f": "llvm.fma"}),
+    "sqrt": Primitive(sqrt, "uniform", {"f": "llvm.sqrt"}),
+    "floor": Primitive(floor, "uniform", {"f": "llvm.floor"}),
+    "ceil": Primitive(ceil, "uniform", {"f": "llvm.ceil"}),
+    "trunc": Primitive(trunc, "uniform", {"f": "llvm.trunc"}),
+    "rint": Primitive(rint, "uniform", {"f": "llvm.rint"}),
+    "absolute": Primitive(absolute, "uniform", {"f": "llvm.fabs", "i": "llvm.abs"}),
+    "copysign": Primitive(copysign, "uniform", {"f": "llvm.copysign"}),
+    "maximum": Primitive(maximum, "uniform", {"f": "llvm.maximum", "i": "llvm.smax", "u": "llvm.umax"}),
+    "minimum": Primitive(minimum, "uniform", {"f": "llvm.minimum", "i": "llvm.smin", "u": "llvm.umin"}),
+    "quotient": Primitive(quotient, "uniform", {"i": "sdiv", "u": "udiv"}),
+    "remainder": Primitive(remainder, "uniform", {"i": "srem", "u": "urem"}),
+    "shift_left": Primitive(shift_left, "uniform", {"i": "shl", "u": "shl"}),
+    "shift_right": Primitive(shift_right, "uniform", {"i": "ashr", "u": "lshr"}),
+    "reassociating_add": Primitive(reassociating_add, "uniform", {"f": "fadd reassoc"}),
+    "reassociating_multiply": Primitive(reassociating_multiply, "uniform", {"f": "fmul reassoc"}),
+    "where": Primitive(where, "select"),
+    **{
+        name: Primitive(conversion(name), "convert", target=name)
+        for name in ("boolean", *_SIGNED, *_UNSIGNED, *_FLOATS)
+    },
+    **{
+        name: Primitive(reinterpretation(source, target), "reinterpret", source=source, target=target)
+        for name, source, target in (
+            ("bits_of_float32", "float32", "int32"),
+            ("bits_of_float64", "float64", "int64"),
+            ("float32_of_bits", "int32", "float32"),
+            ("float64_of_bits", "int64", "float64"),
+        )
+    },
+    **{
+        f"{name}_scratch": Primitive(scratch(name), "scratch", target=name)
+        for name in (*_SIGNED, *_UNSIGNED, *_FLOATS)
+    },
+}
+
+
+def kernel_namespace() -> dict[str, Any]:
+    """A fresh global namespace to execute a kernel's source in: the dialect and ``range``, nothing else."""
+    return {"__builtins__": {"range": range}, **{name: word.function for name, word in PRIMITIVES.items()}}
+
+
+# -- Numba ---------------------------------------------------------------------------------------------------
+
+
+def numba_kind(numba_type: Any) -> str:
+    """NumPy's letter for the kind of a Numba type; empty for what is no number."""
+    from numba import types
+
+    if isinstance(numba_type, types.Integer):
+        return "i" if numba_type.signed else "u"
+    if isinstance(numba_type, types.Float):
+        return "f"
+    return "b" if isinstance(numba_type, types.Boolean) else ""
+
+
+def result_type(word: Primitive, operands: Sequence[Any]) -> Any:
+    """The Numba type of `word` on operands of these types; None where it has no meaning."""
+    from numba import types
+
+    if word.rule == "select":
+        return operands[1] if operands[0] == types.boolean and operands[1] == operands[2] else None
+    first = operands[0]
+    if word.rule == "uniform":
+        allowed = numba_kind(first) in word.operations and all(other == first for other in operands)
+        return first if allowed else None
+    target = getattr(types, word.target)
+    if word.rule == "convert":
+        return target if numba_kind(first) else None
+    if word.rule == "reinterpret":
+        return target if first == getattr(types, word.source) else None
+    return types.CPointer(target) if isinstance(first, types.IntegerLiteral) else None
+
+
+def lower_uniform(word: Primitive, builder: Any, operands: Sequence[Any], signature: Any) -> Any:
+    """The intrinsic or instruction that the table names."""
+    from llvmlite import ir
+
+    operation, *flags = word.operations[numba_kind(signature.return_type)].split()
+    if not operation.startswith("llvm."):
+        return getattr(builder, operation)(*operands, flags=flags)
+    if operation == "llvm.abs":  # its second operand: the least integer is no poison
+        operands = [*operands, ir.Constant(ir.IntType(1), 0)]
+    result = operands[0].type
+    function_type = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(builder.module.declare_intrinsic(operation, [result], function_type), operands)
+
+
+def lower_conversion(builder: Any, value: Any, result: Any, signature: Any) -> Any:
+    """The cast from the operand's kind to the result's; `result` is an LLVM type."""
+    before, after = numba_kind(signature.args[0]), numba_kind(signature.return_type)
+    if after == "b":
+        compare = builder.fcmp_unordered if before == "f" else builder.icmp_signed
+        return compare("!=", value, value.type(0))
+    if before == "f" and after == "f":
+        narrower = signature.return_type.bitwidth < signature.args[0].bitwidth
+        return (builder.fptrunc if narrower else builder.fpext)(value, result)
+    if before == "f":
+        return lower_saturating(builder, value, result, after == "i")
+    if after == "f":
+        return (builder.sitofp if before == "i" else builder.uitofp)(value, result)
+    if result.width < value.type.width:
+        return builder.trunc(value, result)
+    return (builder.sext if before == "i" else builder.zext)(value, result)
+
+
+def lower_saturating(builder: Any, value: Any, result: Any, signed: bool) -> Any:
+    """Float to integer by a plain cast, its undefined results replaced: LLVM splits llvm.fptosi.sat into
+    single elements, which takes four to seven times as long.
+    """
+    least, most = (-(2 ** (result.width - 1)), 2 ** (result.width - 1)) if signed else (0, 2**result.width)
+    # An unselected poison does no harm; both limits are powers of two, exact in every float type.
+    above = builder.fcmp_ordered(">=", value, value.type(float(most)))
+    below = builder.fcmp_ordered("<=", value, value.type(float(least)))
+    integer = (builder.fptosi if signed else builder.fptoui)(value, result)
+    integer = builder.select(above, result(most - 1), integer)
+    integer = builder.select(below, result(least), integer)
+    return builder.select(builder.fcmp_unordered("uno", value, value), result(0), integer)
+
+
+def lower_scratch(builder: Any, element: Any, signature: Any) -> Any:
+    """An array in the kernel's frame, aligned to a cache line, which is also the widest vector."""
+    from llvmlite import ir
+
+    with builder.goto_entry_block():
+        array = builder.alloca(element, ir.Constant(ir.IntType(64), signature.args[0].literal_value))
+    array.align = 64
+    return array
+
+
+def lowering(word: Primitive) -> Callable[..., Any]:
+    """The function by which Numba writes `word` as LLVM instructions."""
+
+    def implementation(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        if word.rule == "uniform":
+            return lower_uniform(word, builder, operands, signature)
+        if word.rule == "select":
+            return builder.select(*operands)
+        if word.rule == "scratch":
+            return lower_scratch(builder, context.get_value_type(signature.return_type.dtype), signature)
+        result = context.get_value_type(signature.return_type)
+        if word.rule == "reinterpret":
+            return builder.bitcast(operands[0], result)
+        if signature.args[0] == signature.return_type:
+            return operands[0]
+        return lower_conversion(builder, operands[0], result, signature)
+
+    return implementation
+
+
+def register(words: Sequence[Primitive]) -> None:
+    """Teach Numba these words, once a process.
+
+    Low-level templates, not `numba.extending.overload`: each use of an overload compiles a function of its
+    own, more than 10 ms where a template costs 0.3 ms.
+    """
+    from numba import types
+    from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+    from numba.extending import lower_builtin
+
+    for word in words:
+
+        def generic(self: Any, operands: Sequence[Any], keywords: Any, word: Primitive = word) -> Any:
+            result = None if keywords else result_type(word, operands)
+            return None if result is None else signature(result, *operands)
+
+        template = type("DialectTemplate", (AbstractTemplate,), {"key": word.function, "generic": generic})
+        infer_global(word.function, types.Function(template))
+        lower_builtin(word.function, types.VarArg(types.Any))(lowering(word))
