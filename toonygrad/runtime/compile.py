@@ -113,8 +113,8 @@ def _numba_frontend() -> Callable[[FunctionType, Sequence[Parameter]], ir.Module
             raise NotImplementedError
 
     class KernelCompiler(compiler.CompilerBase):  # type: ignore[misc]
-        """The passes a kernel needs of Numba's 26: no closures, no overloads, no array expressions, a third
-        of the time less.
+        """The passes a kernel needs of Numba's 26: no closures, no overloads, no array expressions, a
+        quarter of the time less.
         """
 
         def define_pipelines(self) -> list[PassManager]:
@@ -166,8 +166,7 @@ def _numba_frontend() -> Callable[[FunctionType, Sequence[Parameter]], ir.Module
         )
         module = library.module
         kernel = module.get_global(result.fndesc.llvm_func_name)
-        # Internal, so that nothing but the entry is left after inlining: Numba's names differ from run to
-        # run.
+        # Internal, so that only the entry is left after inlining: Numba's names differ from run to run.
         kernel.linkage = module.get_global(result.environment.env_name).linkage = "internal"
         entry = ir.Function(module, _ENTRY_TYPE, f"{function.__name__}_entry")
         builder = ir.IRBuilder(entry.append_basic_block())
