@@ -99,12 +99,14 @@ def table() -> dict[str, tuple]:
     """name -> (function, weight, low, high, number of coefficients for float64, for float32 evaluated in float64)."""
     return {
         "EXP": (lambda r: (mpmath.expm1(r) - r) / r**2, lambda r: r**2 / mpmath.exp(r), -HALF_LN2, HALF_LN2, 10, 5),
-        "EXPM1": (lambda r: (mpmath.expm1(r) - r) / r**2, lambda r: r**2 / mpmath.expm1(r), -HALF_LN2, HALF_LN2, 11, 6),
+        "EXPM1": (
+            lambda r: (mpmath.expm1(r) - r - r * r / 2) / r**3, lambda r: r**3 / mpmath.expm1(r), -HALF_LN2, HALF_LN2, 10, 5,
+        ),
         "LOG": (*odd(lambda v: 2 * mpmath.atanh(v / 2)), TINY, LOG_RANGE, 7, 3),
         "SINH": (*odd(mpmath.sinh), TINY, HALF_LN2**2, 5, 3),
         "COSH": (
             lambda z: (mpmath.cosh(mpmath.sqrt(z)) - 1 - z / 2) / z**2, lambda z: z**2 / mpmath.cosh(mpmath.sqrt(z)),
-            TINY, HALF_LN2**2, 5, 2,
+            TINY, HALF_LN2**2, 4, 2,
         ),
         "SIN": (*odd(mpmath.sin), TINY, (QUARTER_PI * mpf("1.0001")) ** 2, 6, 4),
         "COS": (

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from toonygrad import dtypes
 from toonygrad.codegen import transcendental_exponential as exponential
 from toonygrad.codegen import transcendental_logarithm as logarithm
+from toonygrad.codegen import transcendental_trigonometric as trigonometric
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.pattern import PatternMatcher, UPat
@@ -21,7 +22,20 @@ Decomposition = Callable[..., UOp]
 # op -> (its float64 form, its float32 form: of operands converted to float64, with a result that is rounded to float32 once).
 DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
     Ops.EXP: (exponential.exp, exponential.exp_short),
+    Ops.EXPM1: (exponential.expm1, exponential.expm1_short),
+    Ops.SINH: (exponential.sinh, exponential.sinh_short),
+    Ops.COSH: (exponential.cosh, exponential.cosh_short),
+    Ops.TANH: (exponential.tanh, exponential.tanh_short),
+    Ops.SIN: (trigonometric.sin, trigonometric.sin_short),
+    Ops.COS: (trigonometric.cos, trigonometric.cos_short),
+    Ops.TAN: (trigonometric.tan, trigonometric.tan_short),
     Ops.LOG: (logarithm.log, logarithm.log_short),
+    Ops.LOG1P: (logarithm.log1p, logarithm.log1p_short),
+    Ops.LOG2: (logarithm.log2, logarithm.log2_short),
+    Ops.LOG10: (logarithm.log10, logarithm.log10_short),
+    Ops.ASINH: (logarithm.asinh, logarithm.asinh_short),
+    Ops.ACOSH: (logarithm.acosh, logarithm.acosh_short),
+    Ops.ATANH: (logarithm.atanh, logarithm.atanh_short),
 }
 
 

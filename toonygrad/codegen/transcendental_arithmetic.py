@@ -25,6 +25,7 @@ LEAST_NORMAL = 2.0**-1022
 # Adding this rounds |x| < 2**51 to an integer, which then stands in the low bits of the sum's pattern: two additions instead of
 # a conversion to int64 and back, which AVX2 hasn't.
 ROUNDER = 1.5 * 2.0**52
+ROUNDER_BITS = 0x4338 << 48
 
 INFINITY = math.inf
 NAN = math.nan

@@ -7,20 +7,25 @@ float64 with shorter polynomials and round once. docs/minimax.py derives the coe
 
 from __future__ import annotations
 
-from toonygrad import dtypes
 from toonygrad.codegen.transcendental_arithmetic import (
+    ONE_BITS,
     ROUNDER,
+    ROUNDER_BITS,
     SIGNIFICAND_BITS,
+    Pair,
     bits,
     copysign,
+    exact_product,
     exact_sum,
     from_bits,
     number,
     ordered_sum,
     polynomial,
     power_of_two,
+    quotient,
 )
 from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
 
 LOG2_E = 1.4426950408889634
 LN2 = 0.6931471805599453
@@ -48,25 +53,23 @@ EXP_SHORT = (
     0.0013816565402807216,
 )
 EXPM1 = (
-    0.5000000000000001,
-    0.1666666666666667,
-    0.041666666666648415,
-    0.00833333333332729,
-    0.001388888889742311,
-    0.0001984126987031363,
-    2.4801571003413584e-05,
-    2.7557260734968824e-06,
-    2.7570913616615696e-07,
-    2.5103213142411535e-08,
-    1.6772940425880479e-09,
+    0.16666666666666677,
+    0.041666666666666644,
+    0.008333333333321263,
+    0.0013888888888894792,
+    0.00019841269887327338,
+    2.480158731152044e-05,
+    2.7557242828285227e-06,
+    2.7557279560970644e-07,
+    2.510954668081655e-08,
+    2.0914160360496906e-09,
 )
 EXPM1_SHORT = (
-    0.5000000053053912,
-    0.16666666903809893,
-    0.041666326969014435,
-    0.008333219010662276,
-    0.0013943213946434275,
-    0.0001996289180355321,
+    0.1666666630043646,
+    0.04166648258318033,
+    0.008333419847756788,
+    0.0013933335558133377,
+    0.00019819725163730236,
 )
 SINH = (
     0.16666666666666677,
@@ -75,12 +78,20 @@ SINH = (
     2.7557243408101217e-06,
     2.5109331692369916e-08,
 )
+SINH_SHORT = (
+    0.16666666754072287,
+    0.008333289080699016,
+    0.00019904900678855284,
+)
+COSH_SHORT = (
+    0.04166646087242708,
+    0.0013935283998268218,
+)
 COSH = (
-    0.041666666666666685,
-    0.0013888888888873262,
-    2.480158734929358e-05,
-    2.7557251696458327e-07,
-    2.0921823185235745e-09,
+    0.041666666666603645,
+    0.0013888888926930948,
+    2.4801508508961503e-05,
+    2.7625279725342907e-07,
 )
 
 
@@ -135,3 +146,110 @@ def exp_short(x: UOp) -> UOp:
     """e ** x good to 28 bits."""
     shifted, r = reduced_short(clamp(x, -150.0, 150.0))
     return polynomial(r, (1.0, 1.0, *EXP_SHORT)) * power_of_two(shifted)
+
+
+def near_one(r: UOp, error: UOp) -> Pair:
+    """e ** (r + error) in two parts: 1 + r + r * r / 2 without an error, because expm1 takes most of the first part away again."""
+    one, rest = ordered_sum(number(1.0), r)
+    square, square_rest = exact_product(r, r)
+    one, half_rest = ordered_sum(one, square * 0.5)
+    rest = square_rest.fma(0.5, rest + error) + half_rest
+    return one, (r * square).fma(polynomial(r, EXPM1), rest)
+
+
+def expm1(x: UOp) -> UOp:
+    """e ** x - 1 of float64: 2 ** a * (1 + r + ...) - 2 ** -b, times 2 ** b, where a + b is k."""
+    shifted, r, error = reduced(clamp(x, -750.0, 750.0), ROUNDER + 2046)
+    one, rest = near_one(r, error)
+    pattern = bits(shifted)
+    half = pattern >> 1
+    first = from_bits(half << SIGNIFICAND_BITS)
+    second = (pattern - half) << SIGNIFICAND_BITS
+    high, low = exact_sum(one * first, -from_bits(2 * ONE_BITS - second))
+    return copysign((high + rest.fma(first, low)) * from_bits(second), x)
+
+
+def expm1_short(x: UOp) -> UOp:
+    """e ** x - 1 good to 30 bits."""
+    shifted, r = reduced_short(clamp(x, -150.0, 150.0))
+    power = power_of_two(shifted)
+    return copysign(power.fma((r * r).fma(polynomial(r, (0.5, *EXPM1_SHORT)), r), power - 1.0), x)
+
+
+def hyperbolic(x: UOp, sine: bool) -> UOp:
+    """sinh(x) or cosh(x) of x >= 0 by the addition theorem for k * ln 2 + r: no division, and sinh is good relative to itself."""
+    x = (x > 711.0).where(number(711.0), x)  # both are infinite from there on
+    shifted, r, error = reduced(x, ROUNDER + 1020)
+    growing = power_of_two(shifted)  # 2 ** (k - 3): an eighth, because cosh(k ln 2) / 4 can still be represented
+    falling = from_bits((2040 + ROUNDER_BITS - bits(shifted)).alu(Ops.MAXIMUM, 0) << SIGNIFICAND_BITS)
+    sinh_k, cosh_k = growing - falling, growing + falling
+    z = r * r
+    sinh_rest = (r * z).fma(polynomial(z, SINH), error)
+    cosh_rest = z * polynomial(z, (0.5, *COSH))
+    if sine:
+        a, a_rest, b = sinh_k, (growing - sinh_k) - falling, cosh_k
+    else:
+        a, a_rest, b = cosh_k, (growing - cosh_k) + falling, sinh_k
+    product, product_rest = exact_product(b, r)
+    high, low = ordered_sum(a, product)
+    rest = b.fma(sinh_rest, a.fma(cosh_rest, a_rest))
+    return (high + (low + (product_rest + rest))) * 4.0
+
+
+def sinh(x: UOp) -> UOp:
+    """Hyperbolic sine of float64."""
+    y = abs(x)
+    return copysign((y < 2.0**-28).where(y, hyperbolic(y, sine=True)), x)
+
+
+def cosh(x: UOp) -> UOp:
+    """Hyperbolic cosine of float64."""
+    return hyperbolic(abs(x), sine=False)
+
+
+def hyperbolic_short(x: UOp) -> tuple[UOp, UOp, UOp, UOp]:
+    """(sinh k ln 2, cosh k ln 2, sinh r, cosh r) for |x| < 100."""
+    shifted, r = reduced_short(x)
+    growing = from_bits((bits(shifted) - 1) << SIGNIFICAND_BITS)
+    falling = from_bits((2045 - bits(shifted)) << SIGNIFICAND_BITS)
+    z = r * r
+    return (
+        growing - falling,
+        growing + falling,
+        (r * z).fma(polynomial(z, SINH_SHORT), r),
+        polynomial(z, (1.0, 0.5, *COSH_SHORT)),
+    )
+
+
+def sinh_short(x: UOp) -> UOp:
+    """Hyperbolic sine good to 30 bits."""
+    sinh_k, cosh_k, sinh_r, cosh_r = hyperbolic_short(clamp(x, -100.0, 100.0))
+    return copysign(cosh_k.fma(sinh_r, sinh_k * cosh_r), x)
+
+
+def cosh_short(x: UOp) -> UOp:
+    """Hyperbolic cosine good to 30 bits."""
+    sinh_k, cosh_k, sinh_r, cosh_r = hyperbolic_short(clamp(x, -100.0, 100.0))
+    return cosh_k.fma(cosh_r, sinh_k * sinh_r)
+
+
+def tanh(x: UOp) -> UOp:
+    """Hyperbolic tangent of float64: u / (u + 2) with u = expm1(2 |x|) a pair."""
+    y = abs(x)
+    y = (y > 22.0).where(number(22.0), y)
+    shifted, r, error = reduced(y + y, ROUNDER + 1023)
+    one, rest = near_one(r, error)
+    power = power_of_two(shifted)
+    high, low = ordered_sum(one * power, number(-1.0))
+    numerator = ordered_sum(high, rest.fma(power, low))
+    high, low = exact_sum(numerator[0], number(2.0))
+    high, low = quotient(numerator, (high, low + numerator[1]))
+    return copysign(high + low, x)
+
+
+def tanh_short(x: UOp) -> UOp:
+    """Hyperbolic tangent good to 29 bits."""
+    shifted, r = reduced_short(clamp(x + x, -40.0, 40.0))
+    power = power_of_two(shifted)
+    u = power.fma((r * r).fma(polynomial(r, (0.5, *EXPM1_SHORT)), r), power - 1.0)
+    return copysign(u / (u + 2.0), x)
