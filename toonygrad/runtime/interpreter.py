@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen.complex_numbers import MULTIPLIED_POWERS
+from toonygrad.codegen.integers import EXACT_QUOTIENT
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import broadcast_shapes
@@ -202,10 +204,6 @@ def _minimum(x: np.ndarray, y: np.ndarray) -> Any:
     return np.where((result == 0) & (x == y), -(-x - y), result)
 
 
-# Below this a quotient is floored exactly: NumPy's way of doing it, and the kernels', have bits to spare.
-EXACT_QUOTIENT = {dtypes.float32: np.float32(2.0**21), dtypes.float64: np.float64(2.0**50)}
-
-
 def _floor_quotient(x: np.ndarray, y: np.ndarray) -> Any:
     """floor(x / y), of the exact quotient while that is small; beyond, of the rounded one.
 
@@ -305,9 +303,6 @@ def _sum_to_odd(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 # -- complex numbers where NumPy departs from the standard or loses digits ---------------------------------
-
-# Integer exponents up to this size go by multiplication, which is exact where the numbers are small integers.
-MULTIPLIED_POWERS = 7
 
 
 def _complex_expm1(z: np.ndarray) -> Any:

@@ -1,0 +1,186 @@
+"""Division, shifts and truth values in terms of primitives that cannot trap: rules for scalar expressions.
+
+LLVM leaves x / 0, INT_MIN / -1 and shifts past the width undefined, and the processor may raise a signal;
+after these rules every divisor and every amount is safe, and the results are the interpreter's. The lowering
+applies INTEGER_RULES to each kernel; this file imports the graph alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toonygrad import dtypes
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.pattern import PatternMatcher, UPat
+
+# Below this a float quotient is floored exactly: the quotient, rounded to an integer, is off by one at most,
+# and the fused x - n * y tells by which side. The interpreter has the same limit.
+EXACT_QUOTIENT = {dtypes.float32: 2.0**21, dtypes.float64: 2.0**50}
+
+# A constant integer exponent up to this is written as multiplications; the square is what programs ask for.
+LONGEST_PRODUCT = 16
+
+
+def _bits(dtype: np.dtype) -> int:
+    return dtype.itemsize * 8
+
+
+def _unsigned(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"uint{_bits(dtype)}")
+
+
+# -- division of integers ----------------------------------------------------------------------------------
+
+
+def _is_safe_constant(y: UOp) -> bool:
+    return y.op is Ops.CONST and y.arg not in (0, -1)
+
+
+def _safe_divisor(y: UOp) -> UOp:
+    """`y`, but 1 in place of 0 and -1: by 1 nothing traps, and the remainder is theirs, 0."""
+    if _is_safe_constant(y):
+        return y
+    unsafe = y.eq(0)
+    if y.dtype in dtypes.SIGNED:
+        unsafe = unsafe | y.eq(-1)
+    return unsafe.where(UOp.const(1, y.dtype), y)
+
+
+def floor_division(x: UOp, y: UOp) -> UOp:
+    """x // y: the truncated quotient, less one where signs differ and something remains; by 0 it is 0."""
+    divisor = _safe_divisor(y)
+    quotient = x.alu(Ops.QUOTIENT, divisor)
+    if x.dtype in dtypes.SIGNED:
+        rest = x - quotient * divisor
+        below = rest.ne(0) & (rest ^ divisor < 0)
+        quotient = quotient - below.cast(x.dtype)
+        if not _is_safe_constant(y):
+            quotient = y.eq(-1).where(UOp.const(0, x.dtype) - x, quotient)
+    return quotient if _is_safe_constant(y) else y.eq(0).where(UOp.const(0, x.dtype), quotient)
+
+
+def remainder(x: UOp, y: UOp) -> UOp:
+    """x % y with the sign of y; by 0 it is 0."""
+    divisor = _safe_divisor(y)
+    rest = x.alu(Ops.MODULO, divisor)
+    if x.dtype in dtypes.UNSIGNED:
+        return rest
+    across = rest.ne(0) & (rest ^ divisor < 0)
+    return across.where(rest + divisor, rest)
+
+
+# -- division of floats ------------------------------------------------------------------------------------
+
+
+def _exact_rest(x: UOp, y: UOp, quotient: UOp) -> tuple[UOp, UOp]:
+    """The quotient to the nearest integer n, and x - n * y, which a float holds exactly while n is small."""
+    nearest = quotient.alu(Ops.ROUND)
+    return nearest, (-nearest).fma(y, x)
+
+
+def float_floor_division(x: UOp, y: UOp) -> UOp:
+    """floor(x / y) of the exact quotient while that is small; beyond and at infinities floor of the rounded
+    one."""
+    quotient = x / y
+    nearest, rest = _exact_rest(x, y, quotient)
+    below = rest.ne(0) & (rest < 0).ne(y < 0)
+    floor = below.where(nearest - 1, nearest)
+    floor = floor.eq(0).where(floor.alu(Ops.COPYSIGN, quotient), floor)
+    exact = (abs(quotient) < EXACT_QUOTIENT[x.dtype]) & (abs(y) < np.inf)
+    return exact.where(floor, quotient.alu(Ops.FLOOR))
+
+
+def float_remainder(x: UOp, y: UOp) -> UOp:
+    """Python's x % y: C's fmod (MODULO of floats), moved to the sign of y.
+
+    fmod is a loop in a library. While the quotient is small one multiplication does, and it vectorises.
+    """
+    quotient = x / y
+    nearest, rest = _exact_rest(x, y, quotient)
+    rest = nearest.eq(0).where(x, rest)  # for an infinite y too, where 0 * y is NaN
+    slow = x.alu(Ops.MODULO, y)
+    rest = rest.alu(Ops.GUARDED, slow, abs(quotient) < EXACT_QUOTIENT[x.dtype])
+    moved = (rest < 0).ne(y < 0).where(rest + y, rest)
+    return rest.eq(0).where(rest.alu(Ops.COPYSIGN, y), moved)
+
+
+# -- shifts and powers -------------------------------------------------------------------------------------
+
+
+def _inside_width(y: UOp) -> UOp:
+    # Read as unsigned, a negative amount is a huge one.
+    return y.cast(_unsigned(y.dtype)) < _bits(y.dtype)
+
+
+def _is_inside_width(y: UOp) -> bool:
+    return y.op is Ops.CONST and 0 <= y.arg < _bits(y.dtype)
+
+
+def shift_left(x: UOp, y: UOp) -> UOp:
+    """x << y; 0 past the width."""
+    if _is_inside_width(y):
+        return x << y
+    inside = _inside_width(y)
+    return inside.where(x << inside.where(y, 0), 0)
+
+
+def shift_right(x: UOp, y: UOp) -> UOp:
+    """x >> y; past the width 0, or what the sign fills in."""
+    if _is_inside_width(y):
+        return x >> y
+    inside = _inside_width(y)
+    if x.dtype in dtypes.SIGNED:
+        return x >> inside.where(y, _bits(x.dtype) - 1)
+    return inside.where(x >> inside.where(y, 0), 0)
+
+
+def constant_power(x: UOp, y: UOp) -> UOp | None:
+    """x ** n for a small constant n, by squaring. Other powers of integers stay POW: the dialect has a loop
+    for them.
+
+    Written out, a power of int64 takes 64 steps of two multiplications and a choice in every element.
+    """
+    if y.op is not Ops.CONST or not 0 <= y.arg <= LONGEST_PRODUCT:
+        return None
+    result: UOp | None = None
+    square, exponent = x, int(y.arg)
+    while exponent:
+        if exponent & 1:
+            result = square if result is None else result * square
+        exponent >>= 1
+        if exponent:
+            square = square * square
+    return UOp.const(1, x.dtype) if result is None else result
+
+
+# -- the tables --------------------------------------------------------------------------------------------
+
+_X, _Y = UPat(name="x"), UPat(name="y")
+_INTEGER_OR_BOOLEAN = (dtypes.bool_, *dtypes.INTEGERS)
+_NOT_FLOATING_X = UPat(name="x", dtype=_INTEGER_OR_BOOLEAN)
+
+INTEGER_RULES = PatternMatcher(
+    [
+        (UPat(Ops.FLOORDIV, (_X, _Y), dtype=dtypes.INTEGERS), floor_division),
+        (UPat(Ops.REMAINDER, (_X, _Y), dtype=dtypes.INTEGERS), remainder),
+        (UPat(Ops.FLOORDIV, (_X, _Y), dtype=dtypes.REAL_FLOATING), float_floor_division),
+        (UPat(Ops.REMAINDER, (_X, _Y), dtype=dtypes.REAL_FLOATING), float_remainder),
+        (UPat(Ops.SHL, (_X, _Y)), shift_left),
+        (UPat(Ops.SHR, (_X, _Y)), shift_right),
+        (UPat(Ops.POW, (_X, _Y), dtype=dtypes.INTEGERS), constant_power),
+        # Integers are integral, unsigned ones not negative.
+        (UPat((Ops.ROUND, Ops.FLOOR, Ops.CEIL, Ops.TRUNC), (_NOT_FLOATING_X,)), lambda x: x),
+        (UPat(Ops.ABS, (UPat(name="x", dtype=(dtypes.bool_, *dtypes.UNSIGNED)),)), lambda x: x),
+        (UPat(Ops.NEG, (UPat(name="x", dtype=dtypes.UNSIGNED),)), lambda x: UOp.const(0, x.dtype) - x),
+        (UPat(Ops.FMA, (_X, _Y, UPat(name="z")), dtype=dtypes.INTEGERS), lambda x, y, z: x * y + z),
+        # Integer arithmetic may be reordered without saying so.
+        (UPat(Ops.REASSOCIATING_ADD, (_X, _Y), dtype=_INTEGER_OR_BOOLEAN), lambda x, y: x + y),
+        (UPat(Ops.REASSOCIATING_MUL, (_X, _Y), dtype=_INTEGER_OR_BOOLEAN), lambda x, y: x * y),
+        # Truth values.
+        (UPat((Ops.ADD, Ops.MAXIMUM), (_X, _Y), dtype=dtypes.bool_), lambda x, y: x | y),
+        (UPat((Ops.MUL, Ops.MINIMUM), (_X, _Y), dtype=dtypes.bool_), lambda x, y: x & y),
+        (UPat(Ops.LT, (UPat(name="x", dtype=dtypes.bool_), _Y)), lambda x, y: ~x & y),
+        (UPat(Ops.LE, (UPat(name="x", dtype=dtypes.bool_), _Y)), lambda x, y: ~x | y),
+    ]
+)
