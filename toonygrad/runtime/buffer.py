@@ -60,27 +60,34 @@ class Buffer:
         The memory with its exact shape, strides and dtype.
     address : int
         Of the array's first element; found when first asked for.
+    layout : tuple
+        (dtype, shape, strides in bytes): what a plan depends on; found when first asked for.
     nbytes : int
         Bytes of its elements, not counting gaps between them.
     device : str
         Always ``"cpu"``.
     """
 
-    __slots__ = ("__weakref__", "address", "array")
+    __slots__ = ("__weakref__", "address", "array", "layout")
 
     array: np.ndarray[Any, np.dtype[Any]]
     address: int
+    layout: tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]
     device = "cpu"
 
     def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
         self.array = array
 
-    def __getattr__(self, name: str) -> int:
-        # Called only while the slot is empty, so that every later read of the address is a plain slot.
-        if name != "address":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.address = _pointer_at(id(self.array) + _DATA_FIELD).value or 0
-        return self.address
+    def __getattr__(self, name: str) -> Any:
+        # Called only while the slot is empty, so that every later read is one of a plain slot.
+        if name == "address":
+            self.address = _pointer_at(id(self.array) + _DATA_FIELD).value or 0
+            return self.address
+        if name == "layout":
+            array = self.array
+            self.layout = (array.dtype, array.shape, array.strides)
+            return self.layout
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def nbytes(self) -> int:
