@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from toonygrad import dtypes
 from toonygrad.codegen import transcendental_exponential as exponential
+from toonygrad.codegen import transcendental_inverse as inverse
 from toonygrad.codegen import transcendental_logarithm as logarithm
+from toonygrad.codegen import transcendental_power as power
 from toonygrad.codegen import transcendental_trigonometric as trigonometric
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
@@ -29,6 +31,10 @@ DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
     Ops.SIN: (trigonometric.sin, trigonometric.sin_short),
     Ops.COS: (trigonometric.cos, trigonometric.cos_short),
     Ops.TAN: (trigonometric.tan, trigonometric.tan_short),
+    Ops.ASIN: (inverse.asin, inverse.asin_short),
+    Ops.ACOS: (inverse.acos, inverse.acos_short),
+    Ops.ATAN: (inverse.atan, inverse.atan_short),
+    Ops.ATAN2: (inverse.atan2, inverse.atan2_short),
     Ops.LOG: (logarithm.log, logarithm.log_short),
     Ops.LOG1P: (logarithm.log1p, logarithm.log1p_short),
     Ops.LOG2: (logarithm.log2, logarithm.log2_short),
@@ -36,6 +42,9 @@ DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
     Ops.ASINH: (logarithm.asinh, logarithm.asinh_short),
     Ops.ACOSH: (logarithm.acosh, logarithm.acosh_short),
     Ops.ATANH: (logarithm.atanh, logarithm.atanh_short),
+    Ops.POW: (power.pow, power.pow_short),
+    Ops.HYPOT: (power.hypot, power.hypot_short),
+    Ops.LOGADDEXP: (power.logaddexp, power.logaddexp),
 }
 
 
@@ -49,4 +58,9 @@ def decompose(node: UOp) -> UOp | None:
     return None
 
 
-TRANSCENDENTAL_RULES = PatternMatcher([(UPat(tuple(DECOMPOSITIONS), name="node"), decompose)])
+TRANSCENDENTAL_RULES = PatternMatcher(
+    [
+        (UPat(tuple(DECOMPOSITIONS), name="node"), decompose),
+        (UPat(Ops.NEXTAFTER, name="node", dtype=dtypes.REAL_FLOATING), lambda node: power.nextafter(*node.src)),
+    ]
+)

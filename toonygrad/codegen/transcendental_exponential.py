@@ -131,6 +131,13 @@ def exponential(x: UOp, low: UOp | None = None) -> UOp:
     return scale(result, shifted)
 
 
+def exponential_pair(x: UOp, low: UOp) -> Pair:
+    """e ** (x + low) as a pair for -800 < x <= 0."""
+    shifted, r, error = reduced(x, ROUNDER + 2046, low)
+    one, rest = near_one(r, error)
+    return scale(one, shifted), scale(rest, shifted)
+
+
 def exp(x: UOp) -> UOp:
     """e ** x of float64."""
     return exponential(x)

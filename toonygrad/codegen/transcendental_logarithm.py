@@ -98,10 +98,16 @@ def near_one(f: UOp, low: UOp | None = None) -> tuple[UOp, UOp]:
     return s, (s * z).fma(polynomial(z, LOG), rest * reciprocal)
 
 
+def natural_parts(k: UOp, s: UOp, rest: UOp) -> Pair:
+    """k * ln 2 + s + rest in two parts, the first much the larger."""
+    high, low = ordered_sum(k * LN2_HIGH, s)
+    return high, low + k.fma(LN2_LOW, rest)
+
+
 def natural(k: UOp, s: UOp, rest: UOp) -> UOp:
     """k * ln 2 + s + rest."""
-    high, low = ordered_sum(k * LN2_HIGH, s)
-    return high + (low + k.fma(LN2_LOW, rest))
+    high, low = natural_parts(k, s, rest)
+    return high + low
 
 
 def log(x: UOp) -> UOp:
@@ -130,11 +136,17 @@ def log10(x: UOp) -> UOp:
     return domain(x, high + (low + k.fma(LOG10_2_LOW, rest)))
 
 
-def log_of_pair(high: UOp, low: UOp, doublings: UOp | None = None) -> UOp:
+def log_of_pair_in_parts(high: UOp, low: UOp, doublings: UOp | None = None) -> Pair:
     """log(high + low), plus ln 2 a doubling, good relative to itself also near 1; high is normal and low below its last place."""
     k, m, exponent = split(high, subnormal=False)
     s, rest = near_one(*ordered_sum(m - 1.0, low * inverse_power(exponent)))
-    return natural(k if doublings is None else k + doublings, s, rest)
+    return natural_parts(k if doublings is None else k + doublings, s, rest)
+
+
+def log_of_pair(high: UOp, low: UOp, doublings: UOp | None = None) -> UOp:
+    """As `log_of_pair_in_parts`, rounded."""
+    high, low = log_of_pair_in_parts(high, low, doublings)
+    return high + low
 
 
 def log1p(x: UOp) -> UOp:
