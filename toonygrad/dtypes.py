@@ -61,8 +61,8 @@ def _promotion_table() -> dict[tuple[np.dtype, np.dtype], np.dtype]:
 PROMOTION = _promotion_table()
 
 # The part of a complex number, and the complex type of a part.
-REAL_PART = {complex64: float32, complex128: float64}
-COMPLEX_OF = {float32: complex64, float64: complex128}
+REAL_PART: dict[np.dtype, np.dtype] = {complex64: float32, complex128: float64}
+COMPLEX_OF: dict[np.dtype, np.dtype] = {float32: complex64, float64: complex128}
 
 
 def is_supported(dtype: np.dtype) -> bool:

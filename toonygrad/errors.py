@@ -1,6 +1,7 @@
-"""The exceptions users meet, and the words of the most frequent ones, so that each names the call, the shapes and the data types.
+"""The exceptions users meet, and the words of the most frequent ones: call, shapes and data types.
 
-Bad arguments end in Python's own TypeError, ValueError or IndexError; the classes here are for what only an array engine can meet.
+Bad arguments end in Python's own TypeError, ValueError or IndexError; the classes here are for what only an
+array engine can meet.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ def dtype_error(call: str, wanted: str, *given: Any) -> TypeError:
 
 def mixed_error(call: str, given: Iterable[Any]) -> TypeError:
     """A TypeError: the data types of the operands of `call` have no common one."""
-    return TypeError(f"{call}: no common data type for {' and '.join(map(str, given))}; convert one of them with astype")
+    kinds = " and ".join(map(str, given))
+    return TypeError(f"{call}: no common data type for {kinds}; convert one of them with astype")
 
 
 def shapes_error(call: str, shapes: Iterable[Sequence[int]]) -> ValueError:
     """A ValueError: the operands of `call` don't broadcast."""
-    return ValueError(f"{call}: shapes {' and '.join(str(tuple(s)) for s in shapes)} do not broadcast together")
+    return ValueError(
+        f"{call}: shapes {' and '.join(str(tuple(s)) for s in shapes)} do not broadcast together"
+    )
 
 
 def axis_error(call: str, axis: int, ndim: int) -> IndexError:
     """An IndexError: `axis` doesn't exist in an array of `ndim` dimensions."""
-    return IndexError(f"{call}: axis {axis} is out of bounds for an array of {ndim} dimension{'s' * (ndim != 1)}")
+    return IndexError(
+        f"{call}: axis {axis} is out of bounds for an array of {ndim} dimension{'s' * (ndim != 1)}"
+    )

@@ -1,0 +1,205 @@
+"""Where elements are, and choosing between them (the standard's chapter "Searching functions").
+
+Re-exported by toonygrad. `nonzero` computes, because its results' shape depends on values; the others record.
+"""
+
+from __future__ import annotations
+
+from toonygrad import dtypes, record
+from toonygrad.array import Array, array_node, from_node, operand, true_positions
+from toonygrad.errors import dtype_error
+from toonygrad.uop.ops import Op, Ops
+
+__all__ = ["argmax", "argmin", "count_nonzero", "nonzero", "where"]
+
+Scalar = bool | int | float | complex
+
+
+def argmax(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Positions of the greatest elements along an axis.
+
+    Of several equal ones it is the first, and where there is a NaN that of the first NaN.
+
+    Parameters
+    ----------
+    x : Array
+        Any shape, of a real numeric data type or boolean.
+    axis : int, optional
+        None: the position in row-major order of all elements.
+    keepdims : bool
+        Whether the axis (all axes, for None) stays, with size one.
+
+    Returns
+    -------
+    Array
+        int64.
+
+    Raises
+    ------
+    TypeError
+        `x` is complex.
+    ValueError
+        There are no elements to choose from.
+    IndexError
+        `axis` is out of bounds.
+
+    Notes
+    -----
+    The standard's "Searching functions", `argmax`.
+    """
+    return _position_of_extreme("argmax", Ops.MAXIMUM, Ops.OR, x, axis, keepdims)
+
+
+def argmin(x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Positions of the least elements along an axis.
+
+    Of several equal ones it is the first, and where there is a NaN that of the first NaN.
+
+    Parameters
+    ----------
+    x : Array
+        Any shape, of a real numeric data type or boolean.
+    axis : int, optional
+        None: the position in row-major order of all elements.
+    keepdims : bool
+        Whether the axis (all axes, for None) stays, with size one.
+
+    Returns
+    -------
+    Array
+        int64.
+
+    Raises
+    ------
+    TypeError
+        `x` is complex.
+    ValueError
+        There are no elements to choose from.
+    IndexError
+        `axis` is out of bounds.
+
+    Notes
+    -----
+    The standard's "Searching functions", `argmin`.
+    """
+    return _position_of_extreme("argmin", Ops.MINIMUM, Ops.AND, x, axis, keepdims)
+
+
+def count_nonzero(x: Array, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """How many elements over axes aren't zero.
+
+    Parameters
+    ----------
+    x : Array
+        Any shape, any data type.
+    axis : int or tuple of int, optional
+        None: all.
+    keepdims : bool
+        Whether the axes stay, with size one.
+
+    Returns
+    -------
+    Array
+        int64.
+
+    Raises
+    ------
+    TypeError
+        `x` is no Array.
+    IndexError, ValueError
+        An axis is out of bounds, or named twice.
+
+    Notes
+    -----
+    The standard's "Searching functions", `count_nonzero`.
+    """
+    node = array_node("count_nonzero", x)
+    counted = record.cast(record.cast(node, dtypes.bool_), dtypes.INDEX)
+    axes = record.several_axes("count_nonzero", axis, len(node.shape))
+    return from_node(record.reduce(counted, Ops.ADD, axes, keepdims))
+
+
+def nonzero(x: Array, /) -> tuple[Array, ...]:
+    """Positions of the elements that aren't zero, in row-major order. Computes `x`.
+
+    Parameters
+    ----------
+    x : Array
+        At least one dimension, any data type.
+
+    Returns
+    -------
+    tuple of Array
+        For each axis one int64 array with the positions along it.
+
+    Raises
+    ------
+    TypeError
+        `x` is no Array.
+    ValueError
+        `x` is 0-d.
+
+    Notes
+    -----
+    The standard's "Searching functions", `nonzero`.
+    """
+    node = array_node("nonzero", x)
+    if not node.shape:
+        raise ValueError("nonzero: needs at least one dimension, not the shape ()")
+    return tuple(from_node(positions) for positions in true_positions(node))
+
+
+def where(condition: Array, x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
+    """Elements of `x1` where the condition holds, else of `x2`.
+
+    Parameters
+    ----------
+    condition : Array
+        Boolean.
+    x1, x2 : Array or Python scalar
+        Of any data types with a common one, of shapes that broadcast with each other and the condition's; at
+        least one is an Array.
+
+    Returns
+    -------
+    Array
+        Of the broadcast shape and the common data type.
+
+    Raises
+    ------
+    TypeError
+        The condition isn't boolean, or `x1` and `x2` have no common data type or are both scalars.
+    ValueError
+        The shapes don't broadcast.
+    OverflowError
+        A Python integer doesn't fit the type of the Array beside it.
+
+    Notes
+    -----
+    The standard's "Searching functions", `where`.
+    """
+    chosen = array_node("where", condition)
+    return from_node(record.where("where", chosen, operand("where", x1), operand("where", x2)))
+
+
+def _position_of_extreme(
+    call: str, op: Op, op_of_truths: Op, x: Array, axis: int | None, keepdims: bool
+) -> Array:
+    """The least position at which an element equals the extreme, or is NaN as the extreme then is."""
+    node = array_node(call, x)
+    if node.dtype in dtypes.COMPLEX_FLOATING:
+        raise dtype_error(call, "real numeric", node.dtype)
+    if axis is None:
+        axes = tuple(range(len(node.shape)))
+        place = record.reshape(record.iota((record.count_over(node, axes),), 0), node.shape)
+    else:
+        axes = (record.one_axis(call, axis, len(node.shape)),)
+        place = record.iota(node.shape, axes[0])
+    record.check_not_empty(call, node, axes)
+    is_extreme = node.eq(
+        record.reduce(node, op_of_truths if node.dtype == dtypes.bool_ else op, axes, keepdims=True)
+    )
+    if node.dtype in dtypes.REAL_FLOATING:
+        is_extreme = is_extreme | node.ne(node)
+    nowhere = record.number(call, record.count_over(node, axes), dtypes.INDEX)
+    return from_node(record.reduce(is_extreme.where(place, nowhere), Ops.MINIMUM, axes, keepdims))

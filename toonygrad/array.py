@@ -1,0 +1,530 @@
+"""Array: the handle users hold on a node of the graph. Operators, conversion to Python and NumPy, display.
+
+Operators record one node and compute nothing; whatever needs a value asks realize.py. The standard's
+functions stand in array_api/, on top of this file and record.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from toonygrad import dtypes, indexing, record
+from toonygrad.errors import shapes_error
+from toonygrad.realize import realize_nodes
+from toonygrad.runtime.buffer import Buffer
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import COMPARISONS, Op, Ops
+from toonygrad.uop.shape import Shape, size_of
+
+DEVICE = "cpu"
+VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+
+# A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
+# records.
+MOST_PENDING = 512
+
+_new = object.__new__
+_SCALARS = (bool, int, float, complex)
+_Binary = Callable[["Array", Any], "Array"]
+
+
+class Array:
+    """An n-dimensional array of the Python array API standard, computed when a value is asked for.
+
+    Made by `asarray` and the other creation functions, not by calling the class.
+    """
+
+    __slots__ = ("__weakref__", "_uop")
+    _uop: UOp
+
+    # A NumPy array or scalar on the left of an operator leaves it to the Array on the right.
+    __array_priority__ = 1000.0
+
+    def __init__(self) -> None:
+        raise TypeError("Array: make arrays with asarray, zeros, arange and the like")
+
+    # -- attributes --------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Data type of the elements."""
+        return self._uop.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the elements are or will be: "cpu"."""
+        return DEVICE
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+        return self._uop.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._uop.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return size_of(self._uop.shape)
+
+    @property
+    def T(self) -> Array:
+        """The transpose of a two-dimensional array.
+
+        Raises
+        ------
+        ValueError
+            The array doesn't have two dimensions.
+        """
+        if self.ndim != 2:
+            raise ValueError(
+                f"T: needs two dimensions, not the shape {self.shape}; permute_dims takes any number"
+            )
+        return from_node(record.permute(node_of(self), (1, 0)))
+
+    @property
+    def mT(self) -> Array:
+        """Each matrix of a stack of matrices transposed.
+
+        Raises
+        ------
+        ValueError
+            The array has fewer than two dimensions.
+        """
+        if self.ndim < 2:
+            raise ValueError(f"mT: needs at least two dimensions, not the shape {self.shape}")
+        last = self.ndim - 1
+        return from_node(record.permute(node_of(self), (*range(last - 1), last, last - 1)))
+
+    # -- computing ---------------------------------------------------------------------------------
+
+    def block_until_ready(self) -> Array:
+        """Compute the elements now, and answer this array."""
+        realized(self)
+        return self
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        """The namespace with the standard's functions: the module toonygrad.
+
+        Raises
+        ------
+        ValueError
+            A version of the standard that isn't provided.
+        """
+        if api_version is not None and api_version not in VERSIONS:
+            raise ValueError(
+                f"__array_namespace__: version {api_version!r} of the standard isn't provided: {VERSIONS}"
+            )
+        return sys.modules["toonygrad"]
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Array:
+        """This array on `device`, of which "cpu" is the only one.
+
+        Raises
+        ------
+        ValueError
+            Another device, or a stream, which the CPU doesn't have.
+        """
+        check_device("to_device", device)
+        if stream is not None:
+            raise ValueError("to_device: the CPU has no streams")
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The elements as a NumPy array, read-only and sharing memory unless `dtype` or `copy` asks for more.
+
+        Raises
+        ------
+        ValueError
+            `copy` is False and another data type is asked for.
+        """
+        array = realized(self).array
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(
+                    f"__array__: {array.dtype} can't be seen as {np.dtype(dtype)} without a copy"
+                )
+            return array.astype(dtype)
+        if copy:
+            return array.copy()
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A DLPack capsule that shares the elements' memory, as NumPy's `__dlpack__`."""
+        array = realized(self).array
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Device type and number by DLPack: (1, 0), the CPU."""
+        return (1, 0)
+
+    # -- to Python ---------------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        return bool(_element(self, "bool"))
+
+    def __int__(self) -> int:
+        if self.dtype.kind == "c":
+            raise TypeError(f"int: a {self.dtype} array has no integer value")
+        return int(_element(self, "int"))
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"__index__: only arrays of integers are indices, not {self.dtype}")
+        return int(_element(self, "__index__"))
+
+    def __float__(self) -> float:
+        if self.dtype.kind == "c":
+            raise TypeError(f"float: a {self.dtype} array has no real value")
+        return float(_element(self, "float"))
+
+    def __complex__(self) -> complex:
+        return complex(_element(self, "complex"))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len: a 0-d array has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.shape:
+            raise TypeError("iter: a 0-d array has no elements to go through")
+        return (self[index] for index in range(self.shape[0]))
+
+    def __repr__(self) -> str:
+        array = realized(self).array
+        return f"Array({np.array2string(array, separator=', ', prefix='Array(')}, dtype={array.dtype})"
+
+    def __str__(self) -> str:
+        return str(realized(self).array)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any, /) -> Array:
+        """Elements by integers, slices, None, Ellipsis, integer arrays and masks, as NumPy combines them.
+
+        Raises
+        ------
+        IndexError
+            Too many indices, an index out of bounds (of an integer array: when the elements are computed), a
+            mask of another shape, or an object that is no index.
+        """
+        return from_node(indexing.read(node_of(self), key, _array_like, true_positions))
+
+    # -- arithmetic --------------------------------------------------------------------------------
+
+    def __neg__(self) -> Array:
+        return from_node(record.elementwise("__neg__", Ops.NEG, node_of(self)))
+
+    def __pos__(self) -> Array:
+        record.check_takes("__pos__", Ops.NEG, node_of(self))
+        return from_node(node_of(self))
+
+    def __abs__(self) -> Array:
+        return from_node(record.elementwise("__abs__", Ops.ABS, node_of(self)))
+
+    def __invert__(self) -> Array:
+        return from_node(record.elementwise("__invert__", Ops.NOT, node_of(self)))
+
+    def __matmul__(self, other: Array, /) -> Array:
+        if isinstance(other, np.ndarray):
+            other = from_foreign("__matmul__", other)
+        elif not isinstance(other, Array):
+            return NotImplemented
+        return from_node(record.matmul("__matmul__", node_of(self), node_of(other)))
+
+    def __rmatmul__(self, other: Array, /) -> Array:
+        # Between two Arrays the forward method answers; this one makes NumPy arrays on the left work.
+        if not isinstance(other, np.ndarray):
+            return NotImplemented
+        left = from_foreign("__rmatmul__", other)
+        return from_node(record.matmul("__rmatmul__", node_of(left), node_of(self)))
+
+    def __imatmul__(self, other: Array, /) -> Array:
+        return _in_place("__imatmul__", self, self.__matmul__(other))
+
+    def __pow__(self, other: Any, /) -> Array:
+        if type(other) is int and other == 2:
+            return from_node(record.squared("__pow__", node_of(self)))
+        return _POWER(self, other)
+
+    def __ipow__(self, other: Any, /) -> Array:
+        return _in_place("__ipow__", self, self.__pow__(other))
+
+    def __hash__(self) -> int:
+        # As NumPy: == is elementwise, so an array can't be a key.
+        raise TypeError("unhashable type: 'Array'")
+
+
+# -- handles and nodes -----------------------------------------------------------------------------
+
+
+def from_node(node: UOp) -> Array:
+    """A handle on `node`; the node is computed first where the graph below it has grown deep."""
+    if node.depth >= MOST_PENDING:
+        (node,) = realize_nodes([node])
+    array = Array.__new__(Array)
+    array._uop = node
+    return array
+
+
+def node_of(array: Array) -> UOp:
+    """The node an array stands for: the memory itself once it has been computed."""
+    node = array._uop
+    if node.realized is not None:
+        node = array._uop = node.realized
+    return node
+
+
+def realized(array: Array) -> Buffer:
+    """The memory with the array's elements, computed if need be."""
+    node = node_of(array)
+    if node.op is not Ops.BUFFER:
+        (node,) = realize_nodes([node])
+        array._uop = node
+    return node.arg
+
+
+def from_numpy(array: np.ndarray) -> Array:
+    """A handle on a NumPy array's memory, which nobody may write any more."""
+    return from_node(UOp.new(Ops.BUFFER, (), Buffer(array)))
+
+
+def from_foreign(call: str, array: np.ndarray, dtype: np.dtype | None = None, copy: bool = True) -> Array:
+    """A handle on memory that others may write: copied, or shared with them where `copy` is False.
+
+    Raises
+    ------
+    TypeError
+        Its data type is none of ours and no other is asked for, or complex numbers are to become real ones.
+    ValueError
+        `copy` is False, and the data type, the byte order or the alignment asks for a copy.
+    """
+    source = array.dtype.newbyteorder("=")
+    if not dtypes.is_supported(source):
+        if dtype is None or source.kind not in "bifc":
+            raise TypeError(f"{call}: {array.dtype} is none of the standard's data types")
+        source = dtype
+    shareable = array.dtype == source and array.dtype.isnative and array.flags.aligned
+    if not copy and not (shareable and dtype in (None, source)):
+        raise ValueError(f"{call}: {array.dtype} can't be seen as {dtype or source} without a copy")
+    if copy:
+        # Order "K": the elements lie as they lay, which copies fastest; kernels read any layout.
+        array = np.array(array, source, copy=True, order="K", subok=False)
+    result = from_numpy(array.view(np.ndarray))
+    return result if dtype is None else from_node(converted(call, node_of(result), dtype))
+
+
+def converted(call: str, node: UOp, dtype: np.dtype) -> UOp:
+    """`node` as `dtype`, whatever that loses but an imaginary part.
+
+    Raises
+    ------
+    TypeError
+        Complex numbers are to become real ones.
+    """
+    if node.dtype.kind == "c" and dtype.kind not in "cb":
+        raise TypeError(f"{call}: {node.dtype} can't be {dtype}; take its real or its imag first")
+    return record.cast(node, dtype)
+
+
+def check_device(call: str, device: Any) -> None:
+    """ValueError, naming the call, unless `device` is None or one there is."""
+    if device is not None and device != DEVICE:
+        raise ValueError(f"{call}: no device {device!r}; there is {DEVICE!r}")
+
+
+def array_node(call: str, value: Any) -> UOp:
+    """The node of an argument that must be an Array.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if type(value) is not Array:
+        raise TypeError(f"{call}: takes an Array, not {type(value).__name__}; asarray makes one")
+    node = value._uop
+    return node if node.realized is None else node_of(value)
+
+
+def operand(call: str, value: Any) -> record.Operand:
+    """An argument that may be an Array or a Python scalar.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    return value if isinstance(value, _SCALARS) else array_node(call, value)
+
+
+def true_positions(node: UOp) -> list[UOp]:
+    """Positions of the elements of `node` that aren't zero, which it computes.
+
+    In row-major order: int64, one node for each of its axes.
+    """
+    (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
+    return [UOp.new(Ops.BUFFER, (), Buffer(positions)) for positions in np.nonzero(node.arg.array)]
+
+
+def realize(*arrays: Array) -> None:
+    """Compute several arrays in one schedule, so that they share kernels and intermediate results.
+
+    Raises
+    ------
+    TypeError
+        An argument isn't an Array.
+    """
+    for array in arrays:
+        if not isinstance(array, Array):
+            raise TypeError(f"realize: takes Arrays, not {type(array).__name__}")
+    for array, node in zip(arrays, realize_nodes([node_of(a) for a in arrays]), strict=True):
+        array._uop = node
+
+
+def _element(array: Array, call: str) -> Any:
+    if array.size != 1 or array.ndim:
+        raise TypeError(f"{call}: only 0-d arrays have one value, not the shape {array.shape}")
+    return realized(array).array.item()
+
+
+def _array_like(value: Any) -> UOp | None:
+    if isinstance(value, Array):
+        # 0-d integer arrays are integers in a key: they have to be known for its bounds.
+        return None if not value.shape and value.dtype.kind in "iu" else node_of(value)
+    if isinstance(value, np.ndarray):
+        return node_of(from_foreign(indexing.CALL, value))
+    if isinstance(value, list):
+        return node_of(from_foreign(indexing.CALL, np.array(value, dtype=None if value else dtypes.INDEX)))
+    return None
+
+
+# -- operators -------------------------------------------------------------------------------------
+
+
+def _in_place(call: str, array: Array, result: Any) -> Array:
+    """What `array op= other` leaves: the same handle on the new value, of the old type and shape."""
+    if result is NotImplemented:
+        return NotImplemented
+    if result.dtype != array.dtype:
+        raise TypeError(
+            f"{call}: the result's data type {result.dtype} can't be kept in an array of {array.dtype}"
+        )
+    if result.shape != array.shape:
+        raise shapes_error(call, (array.shape, result.shape))
+    array._uop = result._uop
+    return array
+
+
+def binary_recorder(call: str, op: Op, swapped: bool = False) -> _Binary:
+    """The function that records `op` of an Array and an operand, the other way round where `swapped`.
+
+    It answers NotImplemented for what is no operand. Errors name `call`.
+    """
+    allowed = record.allowed(op)
+    comparison = op in COMPARISONS
+    keeps_dtype = record.KEEPS_DTYPE
+
+    def method(self: Array, other: Any, /) -> Array:
+        left = self._uop
+        if left.realized is not None:
+            left = node_of(self)
+        dtype = left.dtype
+        kind = type(other)
+        right: Any
+        # Two quick ways, with nothing to promote, broadcast or refuse: most operations come through here.
+        if kind is Array:
+            right = other._uop
+            if right.realized is not None:
+                right = node_of(other)
+            shape = left.shape
+            if (
+                dtype is right.dtype
+                and shape == right.shape
+                and dtype in allowed
+                and left.depth < MOST_PENDING
+            ):
+                array = _new(Array)
+                sources = (right, left) if swapped else (left, right)
+                array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
+                return array
+        elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
+            right = record.number(call, other, dtype)
+            array = _new(Array)
+            sources = (right, left) if swapped else (left, right)
+            array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
+            return array
+        elif isinstance(other, _SCALARS):
+            right = other
+        elif isinstance(other, (np.ndarray, np.generic)):
+            right = node_of(from_foreign(call, np.asarray(other)))
+        else:
+            return NotImplemented
+        if swapped:
+            left, right = right, left
+        return from_node(record.elementwise(call, op, left, right))
+
+    method.__name__ = method.__qualname__ = call
+    return method
+
+
+def _install() -> None:
+    """Give Array its binary operators: normal, reflected and in place."""
+    arithmetic = {
+        "add": Ops.ADD,
+        "sub": Ops.SUB,
+        "mul": Ops.MUL,
+        "truediv": Ops.DIV,
+        "floordiv": Ops.FLOORDIV,
+        "mod": Ops.REMAINDER,
+        "and": Ops.AND,
+        "or": Ops.OR,
+        "xor": Ops.XOR,
+        "lshift": Ops.SHL,
+        "rshift": Ops.SHR,
+    }
+    for name, op in arithmetic.items():
+        forward = binary_recorder(f"__{name}__", op)
+        setattr(Array, f"__{name}__", forward)
+        setattr(Array, f"__r{name}__", binary_recorder(f"__r{name}__", op, swapped=True))
+        setattr(Array, f"__i{name}__", _in_place_operator(f"__i{name}__", forward))
+    for name, op, swapped in (
+        ("lt", Ops.LT, False),
+        ("le", Ops.LE, False),
+        ("gt", Ops.LT, True),
+        ("ge", Ops.LE, True),
+        ("eq", Ops.EQ, False),
+        ("ne", Ops.NE, False),
+    ):
+        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op, swapped))
+
+
+def _in_place_operator(call: str, forward: _Binary) -> _Binary:
+    def method(self: Array, other: Any, /) -> Array:
+        return _in_place(call, self, forward(self, other))
+
+    method.__name__ = method.__qualname__ = call
+    return method
+
+
+_POWER = binary_recorder("__pow__", Ops.POW)
+Array.__rpow__ = binary_recorder("__rpow__", Ops.POW, swapped=True)  # type: ignore[attr-defined]
+_install()
