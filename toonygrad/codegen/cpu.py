@@ -212,6 +212,21 @@ def reinterpretation(source: str, target: str) -> Callable[[Any], Any]:
     return reinterpret
 
 
+def two_over_pi(word: Any) -> Any:
+    """64 bits of the binary fraction of 2 / pi, from bit ``64 * word`` on; zeros before the first.
+
+    The words from -17 to 18 are all that the exponent of a float64 can ask for.
+    """
+    fraction = int(
+        "a2f9836e4e441529fc2757d1f534ddc0db6295993c439041fe5163abdebbc561b7246e3a424d"
+        "d2e006492eea09d1921cfe1deb1cb129a73ee88235f52ebb4484e99c7026b45f7e413991d639"
+        "835339f49c845f8bbdf9283b1ff897ffde05980fef2f118b5a0a6d1f6d367ecf27cb09b74f46"
+        "3f669e5fea2d7527bac7ebe5f17b3d0739f78a5292ea6bfb5fb11f8d5d0856033046fc7b6bab",
+        16,
+    )
+    return np.uint64(fraction >> (1216 - 64 * (int(word) + 1)) & 0xFFFFFFFFFFFFFFFF)
+
+
 def scratch(element: str) -> Callable[[int], Any]:
     """A small array on the kernel's stack, of a literal length, its contents undefined."""
 
@@ -231,7 +246,7 @@ class Primitive(NamedTuple):
     ----------
     function : callable
         Its plain-Python meaning. Numba's typing and lowering are registered on this very object.
-    rule : {"uniform", "select", "convert", "reinterpret", "scratch"}
+    rule : {"uniform", "select", "convert", "reinterpret", "table", "scratch"}
         How it is typed and lowered, see `result_type` and `lowering`.
     operations : mapping
         For "uniform": LLVM's intrinsic, or instruction and flags, for each kind of operand ("f", "i" signed,
@@ -241,7 +256,7 @@ class Primitive(NamedTuple):
     """
 
     function: Callable[..., Any]
-    rule: Literal["uniform", "select", "convert", "reinterpret", "scratch"]
+    rule: Literal["uniform", "select", "convert", "reinterpret", "table", "scratch"]
     operations: Mapping[str, str] = {}
     source: str = ""
     target: str = ""
@@ -269,6 +284,7 @@ PRIMITIVES: Mapping[str, Primitive] = {
     "reassociating_add": Primitive(reassociating_add, "uniform", {"f": "fadd reassoc"}),
     "reassociating_multiply": Primitive(reassociating_multiply, "uniform", {"f": "fmul reassoc"}),
     "where": Primitive(where, "select"),
+    "two_over_pi": Primitive(two_over_pi, "table", source="int64", target="uint64"),
     **{
         name: Primitive(conversion(name), "convert", target=name)
         for name in ("boolean", *_SIGNED, *_UNSIGNED, *_FLOATS)
@@ -321,7 +337,7 @@ def result_type(word: Primitive, operands: Sequence[Any]) -> Any:
     target = getattr(types, word.target)
     if word.rule == "convert":
         return target if numba_kind(first) else None
-    if word.rule == "reinterpret":
+    if word.rule in ("reinterpret", "table"):
         return target if first == getattr(types, word.source) else None
     return types.CPointer(target) if isinstance(first, types.IntegerLiteral) else None
 
@@ -372,6 +388,20 @@ def lower_saturating(builder: Any, value: Any, result: Any, signed: bool) -> Any
     return builder.select(builder.fcmp_unordered("uno", value, value), result(0), integer)
 
 
+def lower_table(word: Primitive, builder: Any, position: Any) -> Any:
+    """A load from a constant array that holds every value of `two_over_pi`, once in a module."""
+    from llvmlite import ir
+
+    values = [int(word.function(k)) for k in range(-17, 19)]
+    kind = ir.ArrayType(ir.IntType(64), len(values))
+    table = builder.module.globals.get("two_over_pi")
+    if table is None:
+        table = ir.GlobalVariable(builder.module, kind, "two_over_pi")
+        table.initializer, table.global_constant, table.linkage = kind(values), True, "internal"
+    integer = ir.IntType(64)
+    return builder.load(builder.gep(table, [integer(0), builder.add(position, integer(17))], inbounds=True))
+
+
 def lower_scratch(builder: Any, element: Any, signature: Any) -> Any:
     """An array in the kernel's frame, aligned to a cache line, which is also the widest vector."""
     from llvmlite import ir
@@ -390,6 +420,8 @@ def lowering(word: Primitive) -> Callable[..., Any]:
             return lower_uniform(word, builder, operands, signature)
         if word.rule == "select":
             return builder.select(*operands)
+        if word.rule == "table":
+            return lower_table(word, builder, operands[0])
         if word.rule == "scratch":
             return lower_scratch(builder, context.get_value_type(signature.return_type.dtype), signature)
         result = context.get_value_type(signature.return_type)
