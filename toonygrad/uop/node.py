@@ -74,7 +74,18 @@ class UOp:
             if node is not None:
                 return node
         dtype, shape = infer(op, src, arg)
-        return intern(key, op, src, arg, dtype, shape)
+        return _intern(key, op, src, arg, dtype, shape)
+
+    @staticmethod
+    def known(op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
+        """As `new` for a caller who knows type and shape of the result: the short way, for recording."""
+        key = (op, src, arg)
+        entry = _table.get(key)
+        if entry is not None:
+            node = entry()
+            if node is not None:
+                return node
+        return _intern(key, op, src, arg, dtype, shape)
 
     @staticmethod
     def const(value: Number, dtype: np.dtype) -> UOp:
@@ -190,8 +201,8 @@ class UOp:
         return f"UOp({', '.join(parts)}; {len(self.src)} sources)"
 
 
-def intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
-    """Make the node under `key`, whose type and shape the caller knows. The short way for recording; else use UOp.new."""
+def _intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
+    """Make the node under `key`, or find the one that another thread has just made."""
     node = UOp.__new__(UOp)
     node.op = op
     node.src = src
@@ -244,7 +255,7 @@ def _number(op: Op, value: Number, dtype: np.dtype) -> UOp:
         node = entry()
         if node is not None:
             return node
-    return intern(key, op, (), value, dtype, ())
+    return _intern(key, op, (), value, dtype, ())
 
 
 def toposort(*roots: UOp) -> list[UOp]:

@@ -28,6 +28,7 @@ class Ops:
     # -- leaves of a recorded graph ------------------------------------------------------------------------------------------------------
     BUFFER = Op("BUFFER", 0, "leaf", "Buffer", "memory that exists; the Buffer's array gives shape, strides and dtype")
     SCALAR = Op("SCALAR", 0, "leaf", "(bits, value)", "a number the user gave: an argument of the kernel, never part of its source")
+    ARGUMENT = Op("ARGUMENT", 0, "leaf", "(slot, dtype, shape, strides)", "what stands for a BUFFER, or for one use of a SCALAR (strides None), in a plan")
     CONST = Op("CONST", 0, "leaf", "(bits, value)", "a number of the engine's own: part of a kernel's source")
     IOTA = Op("IOTA", 0, "leaf", "(shape, axis)", "each element's own position along an axis, int64")
 
@@ -42,7 +43,7 @@ class Ops:
     SCAN = Op("SCAN", 1, "reduction", "(op, axis)", "running combination along an axis, inclusive")
     GATHER = Op("GATHER", None, "gather", "(axes, position, call)", "src[0] at integer arrays src[1:] for axes; their shape stands at position")
     CONCAT = Op("CONCAT", None, "concat", "axis", "sources one behind the other along an axis")
-    EXTERNAL = Op("EXTERNAL", None, "external", "(name, parameters)", "a library's routine, opaque to fusion: runtime/external.py has it")
+    EXTERNAL = Op("EXTERNAL", None, "external", "(name, parameters, dtype, shape)", "a library's routine, opaque to fusion: runtime/external.py has it")
 
     # -- arithmetic, elementwise on the recorded graph, scalar in a kernel ---------------------------------------------------------------
     CAST = Op("CAST", 1, "unary", "dtype", "convert; floats to integers truncate and saturate, NaN gives 0; integers wrap")
@@ -108,7 +109,7 @@ class Ops:
 
     # -- kernels: what a loop nest adds --------------------------------------------------------------------------------------------------
     POINTER = Op("POINTER", 0, "kernel", "(slot, dtype)", "an array argument")
-    SIZE = Op("SIZE", 0, "kernel", "slot", "an int64 argument: an extent, a stride, an offset")
+    SIZE = Op("SIZE", 0, "kernel", "name", "an int64 argument: an extent, a stride, an offset")
     NUMBER = Op("NUMBER", 0, "kernel", "(slot, dtype)", "a scalar argument")
     RANGE = Op("RANGE", 0, "kernel", "(kind, position)", "a loop's variable, int64; kinds: outer, inner, split")
     QUOTIENT = Op("QUOTIENT", 2, "kernel", "", "x / y truncated; y is known to be safe")
@@ -119,6 +120,8 @@ class Ops:
     REASSOCIATING_MUL = Op("REASSOCIATING_MUL", 2, "kernel", "", "x * y of a reduction's own step, which may be reordered")
     GUARDED = Op("GUARDED", 3, "kernel", "", "src[0] (fast) where src[2] holds, else src[1] (slow, good for every argument)")
     TWO_OVER_PI = Op("TWO_OVER_PI", 1, "kernel", "", "64 bits of 2/pi's binary fraction from bit 64 * x on, as uint64")
+    ACCESS = Op("ACCESS", None, "kernel", "(array, dtype, coefficients, offset)", "element of a kernel's array at offset + the sum of coefficient * src")
+    AFFINE = Op("AFFINE", None, "kernel", "(coefficients, offset)", "the int64 number offset + the sum of coefficient * src")
     LOAD = Op("LOAD", 2, "kernel", "", "the element of POINTER src[0] at index src[1]")
     CHECKED = Op("CHECKED", 2, "kernel", "slot", "index src[0], clamped; the status array notes where src[1] says it was out of bounds")
     VARIABLE = Op("VARIABLE", 0, "kernel", "(name, dtype)", "a local that statements assign")

@@ -86,6 +86,10 @@ def infer(op: Op, src: tuple[UOp, ...], arg: Any) -> tuple[np.dtype, Shape]:
         return src[0].dtype, (*shape[:arg], total, *shape[arg + 1 :])
     if op is Ops.IOTA:
         return dtypes.INDEX, arg[0]
+    if op is Ops.EXTERNAL:
+        return arg[2], arg[3]
+    if op is Ops.ARGUMENT:
+        return arg[1], arg[2]
     if op is Ops.BUFFER:
         return arg.array.dtype, arg.array.shape
     return _kernel_dtype(op, src, arg), ()
@@ -109,9 +113,9 @@ def elementwise_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
 def _kernel_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
     if op is Ops.LOAD:
         return src[0].dtype
-    if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH):
+    if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH, Ops.ACCESS):
         return arg[1]
-    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED):
+    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE):
         return dtypes.INDEX
     if op is Ops.TWO_OVER_PI:
         return dtypes.uint64

@@ -1,0 +1,379 @@
+"""A loop nest written as readable Python source, for both targets.
+
+An expression used once stands where it is used, one used several times gets a name in the loop where it first can be
+computed, and what doesn't change inside a loop is computed before it. Only words of the dialect (codegen/cpu.py) and
+names made here reach the source: nothing a user wrote does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toonygrad import dtypes
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.loops import Nest
+from toonygrad.uop.node import UOp, toposort
+from toonygrad.uop.ops import STATEMENTS, Op, Ops
+
+# A longer expression gets a name although it is used once.
+LONGEST = 88
+
+_INFIX = {
+    Ops.ADD: "+",
+    Ops.SUB: "-",
+    Ops.MUL: "*",
+    Ops.DIV: "/",
+    Ops.AND: "&",
+    Ops.OR: "|",
+    Ops.XOR: "^",
+    Ops.LT: "<",
+    Ops.LE: "<=",
+    Ops.EQ: "==",
+    Ops.NE: "!=",
+}
+_WORDS = {
+    Ops.SQRT: "sqrt",
+    Ops.FLOOR: "floor",
+    Ops.CEIL: "ceil",
+    Ops.TRUNC: "trunc",
+    Ops.ROUND: "rint",
+    Ops.ABS: "absolute",
+    Ops.COPYSIGN: "copysign",
+    Ops.MAXIMUM: "maximum",
+    Ops.MINIMUM: "minimum",
+    Ops.WHERE: "where",
+    Ops.FMA: "fma",
+    Ops.QUOTIENT: "quotient",
+    Ops.MODULO: "remainder",
+    Ops.SHIFT_LEFT: "shift_left",
+    Ops.SHIFT_RIGHT: "shift_right",
+    Ops.REASSOCIATING_ADD: "reassociating_add",
+    Ops.REASSOCIATING_MUL: "reassociating_multiply",
+    Ops.TWO_OVER_PI: "two_over_pi",
+    Ops.POW: "integer_power",
+}
+# How tightly Python binds them; a name or a call binds tightest.
+_PRECEDENCE = {
+    **dict.fromkeys((Ops.MUL, Ops.DIV), 7),
+    **dict.fromkeys((Ops.ADD, Ops.SUB), 6),
+    Ops.AND: 5,
+    Ops.XOR: 4,
+    Ops.OR: 3,
+    **dict.fromkeys((Ops.LT, Ops.LE, Ops.EQ, Ops.NE), 2),
+}
+_ATOM = 9
+_WRAPPING = frozenset({Ops.ADD, Ops.SUB, Ops.MUL, Ops.AND, Ops.OR, Ops.XOR})
+_LEAVES = frozenset({Ops.CONST, Ops.SIZE, Ops.NUMBER, Ops.RANGE, Ops.VARIABLE, Ops.POINTER, Ops.SCRATCH})
+_MUTABLE = frozenset({Ops.RANGE, Ops.VARIABLE, Ops.SCRATCH})
+_INDEX_LEAVES = frozenset({Ops.SIZE, Ops.RANGE, Ops.CONST})
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """A kernel as text.
+
+    Attributes
+    ----------
+    name : kernel_ and a hash of the text: equal kernels have equal names
+    text : one function definition in words of the dialect
+    parameters : its arguments before lo and hi
+    """
+
+    name: str
+    text: str
+    parameters: tuple[Parameter, ...]
+
+
+def python_source(nest: Nest) -> KernelSource:
+    """The source of a loop nest."""
+    writer = _Writer(nest.body)
+    writer.block(nest.body.src, 1)
+    arguments = nest.arguments
+    parameters = [
+        Parameter(pointer.arg[0], "pointer", pointer.dtype)
+        for (output, _, _), pointer in sorted(arguments.pointers.items(), key=lambda item: not item[0][0])
+    ]
+    if writer.checks:
+        parameters.append(Parameter("status", "pointer", dtypes.int64))
+    parameters += [Parameter(name, "integer", dtypes.int64) for name in arguments.integers]
+    parameters += [Parameter(_number_name(node), "scalar", node.dtype) for node in arguments.numbers]
+    signature = ", ".join([*(p.name for p in parameters), "lo", "hi"])
+    body = "\n".join(writer.lines)
+    types = " ".join(f"{p.name}:{p.dtype}" for p in parameters)
+    digest = hashlib.sha256(f"{types}\n{signature}\n{body}".encode()).hexdigest()[:12]
+    name = f"kernel_{digest}"
+    return KernelSource(name, f"def {name}({signature}):\n{body}\n", tuple(parameters))
+
+
+def _number_name(node: UOp) -> str:
+    position = node.arg[0]
+    if isinstance(position, tuple):
+        return f"x{position[0]}_{('real', 'imaginary')[position[1]]}"
+    return f"x{position}"
+
+
+class _Writer:
+    """Lines of source, and which expressions have names at the line being written."""
+
+    def __init__(self, body: UOp) -> None:
+        order = toposort(body)
+        self.lines: list[str] = []
+        self.names: dict[UOp, str] = {}
+        self.checks = any(node.op is Ops.CHECKED for node in order)
+        self._count = 0
+        self._uses = dict.fromkeys(order, 0)
+        self._mutable: dict[UOp, frozenset[UOp]] = {}
+        self._index: set[UOp] = set()
+        nothing: frozenset[UOp] = frozenset()
+        for node in order:
+            for source in node.src:
+                self._uses[source] += 1
+            own = frozenset((node,)) if node.op in _MUTABLE else nothing
+            self._mutable[node] = own.union(*(self._mutable[s] for s in node.src))
+            if node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX):
+                self._index.add(node)
+            elif node.src and node.op is not Ops.LOAD and all(s in self._index for s in node.src):
+                self._index.add(node)
+
+    # -- statements -----------------------------------------------------------------------------------------------
+
+    def block(self, statements: Sequence[UOp], depth: int) -> None:
+        """Write statements in order, indented `depth` times."""
+        for statement in statements:
+            if statement.op is Ops.LOOP:
+                over, start, stop, *inside = statement.src
+                self._hoist(statement, depth)
+                bounds = self._text(stop, depth)
+                if not (start.op is Ops.CONST and start.arg == 0):
+                    bounds = f"{self._text(start, depth)}, {bounds}"
+                self._line(depth, f"for {over.arg} in range({bounds}):")
+                self._inside(inside, depth)
+                self._forget(_changed(statement))
+            elif statement.op is Ops.IF:
+                self._line(depth, f"if {self._text(statement.src[0], depth)}:")
+                self._inside(statement.src[1:], depth)
+                self._forget(_changed(statement))
+            elif statement.op is Ops.ASSIGN:
+                target, value = statement.src
+                self._line(depth, f"{target.arg[0]} = {self._text(value, depth)}")
+                self._forget({target})
+            else:
+                target, index, value = statement.src
+                text = self._text(value, depth)
+                if value.dtype == dtypes.bool_:
+                    text = f"uint8({text})"
+                place = self._text(index, depth)
+                self._line(depth, f"{self._array(target, depth)}[{place}] = {text}")
+                self._forget({target})
+
+    def _inside(self, statements: Sequence[UOp], depth: int) -> None:
+        before = dict(self.names)
+        self.block(statements, depth + 1)
+        self.names = before
+
+    def _array(self, node: UOp, depth: int) -> str:
+        return self.names[node] if node.op is Ops.SCRATCH else node.arg[0]
+
+    def _hoist(self, loop: UOp, depth: int) -> None:
+        """Give a name, before `loop`, to what its statements compute from nothing that changes inside."""
+        changed = _changed(loop)
+        for node in toposort(loop):
+            if node.op is Ops.SCRATCH and node not in self.names:
+                element, length = ("uint8" if node.dtype == dtypes.bool_ else node.dtype), node.arg[2]
+                self.names[node] = node.arg[0]
+                # Once, at the top: memory on the stack lives until the kernel returns.
+                self.lines.insert(0, f"    {node.arg[0]} = {element}_scratch({length})")
+        wanted: list[UOp] = []
+        for node in toposort(*loop.src[3:]):
+            for source in node.src:
+                outer = not self._mutable[source] & changed
+                inner = node.op in STATEMENTS or self._mutable[node] & changed
+                if outer and inner and source.op not in _LEAVES and source not in self._index:
+                    wanted.append(source)
+        for node in dict.fromkeys(wanted):
+            if node.op not in STATEMENTS and node not in self.names:
+                self._name(node, self._text(node, depth), depth)
+
+    def _forget(self, changed: Iterable[UOp]) -> None:
+        """Drop the names of expressions whose value has just changed."""
+        gone = set(changed)
+        self.names = {
+            node: name for node, name in self.names.items() if node.op is Ops.SCRATCH or not self._mutable[node] & gone
+        }
+
+    def _line(self, depth: int, text: str) -> None:
+        self.lines.append("    " * depth + text)
+
+    # -- expressions ----------------------------------------------------------------------------------------------
+
+    def _name(self, node: UOp, text: str, depth: int) -> str:
+        name = f"v{self._count}"
+        self._count += 1
+        self._line(depth, f"{name} = {text}")
+        self.names[node] = name
+        return name
+
+    def _text(self, root: UOp, depth: int) -> str:
+        """`root` as text; writes lines for the parts that get names."""
+        texts: dict[UOp, str] = {}
+        self._binding: dict[UOp, int] = {}
+        for node in self._needed(root):
+            self._binding[node] = _ATOM
+            text = self.names.get(node) or self._expression(node, texts, depth)
+            long = len(text) > LONGEST and node is not root
+            short = node in self._index and len(text) < 24
+            again = self._uses[node] > 1 and not short and node.op not in _LEAVES and not _reads_scratch(node)
+            if node not in self.names and (long or again):
+                text = self._name(node, text, depth)
+                self._binding[node] = _ATOM
+            texts[node] = text
+        return texts[root]
+
+    def _joined(self, node: UOp, texts: Mapping[UOp, str], sign: str, binding: int) -> str:
+        """An infix expression, its operands in parentheses where they bind more loosely (on the right, as loosely)."""
+        self._binding[node] = binding
+        left, right = node.src
+        parts = [
+            texts[s] if self._binding[s] >= least else f"({texts[s]})"
+            for s, least in ((left, binding + (binding == _PRECEDENCE[Ops.LT])), (right, binding + 1))
+        ]
+        return f"{parts[0]} {sign} {parts[1]}"
+
+    def _needed(self, root: UOp) -> list[UOp]:
+        """Nodes to write for `root`, sources first; below what has a name, nothing."""
+        order: list[UOp] = []
+        done: set[UOp] = set()
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            waiting = [] if node in self.names else [s for s in node.src if s not in done]
+            if waiting:
+                stack.extend(reversed(waiting))
+                continue
+            stack.pop()
+            done.add(node)
+            order.append(node)
+        return order
+
+    def _expression(self, node: UOp, texts: dict[UOp, str], depth: int) -> str:
+        op, dtype = node.op, node.dtype
+        if op is Ops.CONST:
+            text = constant(node.arg, dtype)
+            if text.startswith("-"):
+                self._binding[node] = _PRECEDENCE[Ops.MUL]
+            return text
+        if op is Ops.NUMBER:
+            return _number_name(node)
+        if op in (Ops.SIZE, Ops.RANGE):
+            return node.arg
+        if op in (Ops.VARIABLE, Ops.POINTER):
+            return node.arg[0]
+        given = [texts[s] for s in node.src]
+        if op is Ops.LOAD:
+            text = f"{self._array(node.src[0], depth)}[{given[1]}]"
+            if dtype != dtypes.bool_:
+                return text
+            self._binding[node] = _PRECEDENCE[Ops.NE]
+            return f"{text} != 0"
+        if op is Ops.CHECKED:
+            self._line(depth, f"if {given[1]}:")
+            self._line(depth + 1, f"status[{node.arg}] = 1")
+            self._binding[node] = self._binding[node.src[0]]
+            return given[0]
+        if op is Ops.CAST:
+            return conversion(given[0], dtype)
+        if op is Ops.BITCAST:
+            return _reinterpreted(given[0], node.src[0].dtype, dtype)
+        if op is Ops.GUARDED:
+            return f"where({given[2]}, {given[0]}, {given[1]})"
+        if op in _WORDS:
+            return f"{_WORDS[op]}({', '.join(given)})"
+        return self._arithmetic(node, texts)
+
+    def _arithmetic(self, node: UOp, texts: Mapping[UOp, str]) -> str:
+        op, dtype = node.op, node.dtype
+        index = node in self._index
+        if op in (Ops.NOT, Ops.NEG):
+            operand = texts[node.src[0]]
+            if op is Ops.NEG and dtype == dtypes.int64 and not index:
+                return f"int64(uint64(0) - uint64({operand}))"
+            if self._binding[node.src[0]] < _ATOM:
+                operand = f"({operand})"
+            if op is Ops.NOT:
+                return f"(not {operand})" if dtype == dtypes.bool_ else conversion(f"~{operand}", dtype)
+            self._binding[node] = _PRECEDENCE[Ops.MUL]
+            return f"-{operand}" if dtype.kind == "f" or index else conversion(f"-{operand}", dtype)
+        sign, binding = _INFIX[op], _PRECEDENCE[op]
+        if op in _WRAPPING and dtype.kind in "iu" and dtype != dtypes.uint64 and not index:
+            if dtype != dtypes.int64:
+                text = conversion(self._joined(node, texts, sign, binding), dtype)  # Numba computes them in 64 bits
+                self._binding[node] = _ATOM
+                return text
+            if op not in (Ops.AND, Ops.OR, Ops.XOR):
+                # Overflow of int64 is undefined to LLVM, of uint64 it wraps.
+                left, right = (texts[s] for s in node.src)
+                return f"int64(uint64({left}) {sign} uint64({right}))"
+        return self._joined(node, texts, sign, binding)
+
+
+def _reads_scratch(node: UOp) -> bool:
+    return node.op is Ops.LOAD and node.src[0].op is Ops.SCRATCH
+
+
+def conversion(text: str, dtype: np.dtype) -> str:
+    """`text` converted to `dtype`."""
+    return f"{'boolean' if dtype == dtypes.bool_ else dtype}({text})"
+
+
+def _reinterpreted(text: str, source: np.dtype, target: np.dtype) -> str:
+    if source.kind == "f":
+        bits = f"bits_of_{source}({text})"
+        return bits if target.kind == "i" else conversion(bits, target)
+    if target.kind == "f":
+        signed = np.dtype(f"int{8 * target.itemsize}")
+        return f"{target}_of_bits({text if source == signed else conversion(text, signed)})"
+    return conversion(text, target)
+
+
+def constant(value: bool | int | float, dtype: np.dtype) -> str:
+    """A number as a literal of exactly this type."""
+    if dtype == dtypes.bool_:
+        return str(bool(value))
+    if dtype.kind in "iu":
+        if dtype != dtypes.int64:
+            return f"{dtype}({int(value)})"
+        return str(int(value)) if int(value) > -(2**63) else f"int64(uint64({2**63}))"
+    value = float(value)
+    if not math.isfinite(value):
+        form, size = ("<q", "<d") if dtype == dtypes.float64 else ("<i", "<f")
+        (bits,) = struct.unpack(form, struct.pack(size, value))
+        return f"{dtype}_of_bits({bits})" if dtype == dtypes.float64 else f"float32_of_bits(int32({bits}))"
+    text = repr(value)
+    if dtype == dtypes.float32:
+        return f"float32({text})"
+    return text
+
+
+def _changed(statement: UOp) -> frozenset[UOp]:
+    """Loop variables, locals and scratch arrays that a statement gives new values."""
+    found: set[UOp] = set()
+    stack = [statement]
+    while stack:
+        node = stack.pop()
+        if node.op is Ops.LOOP:
+            found.add(node.src[0])
+            stack.extend(node.src[3:])
+        elif node.op is Ops.IF:
+            stack.extend(node.src[1:])
+        elif node.op in (Ops.ASSIGN, Ops.STORE):
+            found.add(node.src[0])
+    return frozenset(found)

@@ -1,0 +1,223 @@
+"""From recorded nodes to memory: structure key, plan, run.
+
+Whoever needs values calls `realize_nodes`. A graph's structure (its ops, args and the layouts of its leaves, not the
+leaves themselves and no number of the user's) is the key of a plan; a plan is made once and then run with other memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from toonygrad.config import counters, settings
+from toonygrad.runtime.plan import Plan, make_plan
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import MOVEMENT, Ops
+
+# Plans kept. One is some kilobytes; a program that meets more structures than this makes the oldest ones anew.
+MOST_PLANS = 4096
+
+# Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
+_EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
+
+_plans: dict[tuple, Plan] = {}
+
+
+class Structure(NamedTuple):
+    """A graph told apart from what it is applied to."""
+
+    key: tuple
+    leaves: list[UOp]  # what a plan is run with, by slot: BUFFERs, and SCALARs once for each use
+    number: dict[UOp, int]  # every node, sources first, to its place in the key; below a computed node nothing
+    memory: dict[UOp, UOp]  # computed nodes to their BUFFERs
+    stored: list[UOp]  # the nodes to leave in memory: the roots, and what is worth keeping
+
+
+def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
+    """The BUFFER of each of `nodes`, computed in one schedule.
+
+    Raises
+    ------
+    IndexError
+        An integer array indexed out of bounds.
+    MemoryError
+        An output or intermediate result can't be had; what existed before is intact.
+    """
+    pending = [node for node in dict.fromkeys(nodes) if node.op is not Ops.BUFFER and node.realized is None]
+    if pending:
+        structure = structure_of(pending)
+        buffers = _plan(structure).run(structure.leaves)
+        for node, buffer in zip(structure.stored, buffers, strict=True):
+            node.realized = UOp.new(Ops.BUFFER, (), buffer)
+    return [node if node.realized is None else node.realized for node in nodes]
+
+
+def _plan(structure: Structure) -> Plan:
+    key = (settings.compile, structure.key)
+    plan = _plans.get(key)
+    if plan is None:
+        plan = make_plan(canonical(structure), settings.compile)
+        counters.plans_made += 1
+        while len(_plans) >= MOST_PLANS:
+            # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't disturb it.
+            _plans.pop(next(iter(list(_plans))), None)
+        _plans[key] = plan
+    else:
+        counters.plans_reused += 1
+    return plan
+
+
+def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
+    """The structure of the graph under `roots`; with `looking`, without counting it as a demand for its nodes."""
+    number: dict[UOp, int] = {}
+    memory: dict[UOp, UOp] = {}
+    key: list[object] = []
+    leaves: list[UOp] = []
+    again: list[UOp] = []
+    expensive = False
+    stack = list(roots)
+    while stack:
+        node = stack[-1]
+        if node in number:
+            stack.pop()
+            continue
+        op = node.op
+        leaf = node if op is Ops.BUFFER else node.realized
+        if leaf is not None:
+            stack.pop()
+            if leaf is not node:
+                memory[node] = leaf
+                if leaf in number:
+                    number[node] = number[leaf]
+                    continue
+            number[node] = number[leaf] = len(key)
+            leaves.append(leaf)
+            key.append(leaf.arg.layout)
+            continue
+        src = node.src
+        before = len(stack)
+        for source in src:
+            if source not in number and source.op is not Ops.SCALAR:
+                stack.append(source)
+        if len(stack) > before:
+            continue
+        stack.pop()
+        number[node] = len(key)
+        if node.demanded:
+            again.append(node)
+        if op in _EXPENSIVE:
+            expensive = True
+        entry: list[object] = [op, node.arg]
+        if not src:
+            # CONST and IOTA are their own structure; a SCALAR here is a root, whose number is nobody's structure.
+            entry = [op, node.dtype] if op is Ops.SCALAR else [node]
+        for source in src or (node,):
+            if source.op is Ops.SCALAR:
+                # Each use has a slot of its own: numbers that happen to be equal make no other structure.
+                leaves.append(source)
+                entry.append(source.dtype)
+            elif src:
+                entry.append(number[source])
+        key.append(tuple(entry))
+    stored = list(roots)
+    if again:
+        stored += _demanded_again(number, memory, again)
+        again.clear()  # their references would look like somebody's
+    if expensive:
+        stored += _still_held(number, memory, set(stored))
+    if not looking:
+        for node in number:
+            node.demanded += 1
+    key.extend(number[node] for node in stored)
+    return Structure(tuple(key), leaves, number, memory, stored)
+
+
+def canonical(structure: Structure) -> list[UOp]:
+    """The stored nodes over ARGUMENTs in place of memory and numbers, so that a plan holds nobody's memory."""
+    made: dict[UOp, UOp] = {}
+    slot = 0
+
+    def argument(node: UOp) -> UOp:
+        nonlocal slot
+        strides = None
+        if node.op is Ops.BUFFER:
+            strides = tuple(stride // node.dtype.itemsize for stride in node.arg.array.strides)
+        slot += 1
+        return UOp.new(Ops.ARGUMENT, (), (slot - 1, node.dtype, node.shape, strides))
+
+    for node in structure.number:
+        if node in made:
+            continue
+        leaf = structure.memory.get(node, node)
+        if leaf.op in (Ops.BUFFER, Ops.SCALAR):
+            made[node] = made[leaf] = made.get(leaf) or argument(leaf)
+        elif not leaf.src:
+            made[node] = node
+        else:
+            sources = tuple(argument(s) if s.op is Ops.SCALAR else made[s] for s in node.src)
+            made[node] = UOp.new(node.op, sources, node.arg)
+    return [made[node] for node in structure.stored]
+
+
+def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[UOp]) -> list[UOp]:
+    """Nodes that an earlier computation had inside without storing them, next to nodes that are new.
+
+    What lies below them was inside that computation as well, and is not asked for beyond them.
+    """
+    old = set(again)
+    found: dict[UOp, None] = {}
+    for node in number:
+        if node in old or node in memory:
+            continue
+        for source in node.src:
+            while source in old and source.op in MOVEMENT:
+                source = source.src[0]
+            if source in old:
+                found[source] = None
+    return list(found)
+
+
+def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
+    """Expensive nodes that somebody outside this graph may ask for again.
+
+    A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive ones
+    nearest below it.
+    """
+    uses = dict.fromkeys(number, 0)
+    for node in number:
+        if node not in memory:
+            for source in node.src:
+                if source in uses:  # numbers have no place of their own
+                    uses[source] += 1
+    below: dict[UOp, frozenset[UOp]] = {}
+    nothing: frozenset[UOp] = frozenset()
+    for node in number:
+        if node in memory or not node.src:
+            below[node] = nothing
+        elif node.op in _EXPENSIVE:
+            below[node] = frozenset((node,))
+        else:
+            below[node] = nothing.union(*(below.get(source, nothing) for source in node.src))
+    del node
+    kept: dict[UOp, None] = {}
+    for (node, mine), references in zip(below.items(), _references(below), strict=True):
+        own = _OWN_REFERENCES - (node.op not in _EXPENSIVE)  # no set of its own
+        if mine and node not in roots and references > own + uses[node]:
+            kept.update(dict.fromkeys(mine))
+    return [node for node in kept if node not in roots]
+
+
+def _references(below: dict[UOp, frozenset[UOp]]) -> list[int]:
+    return [sys.getrefcount(node) for node in below]
+
+
+def _count_own_references() -> int:
+    """References to a node in `_still_held` that nobody holds: three tables, one set and the counting itself."""
+    number = {UOp.new(Ops.IOTA, (), ((0,), -1)): 0}
+    uses = dict.fromkeys(number, 0)
+    below = {node: frozenset((node,)) for node in uses}
+    return _references(below)[0]
+
+
+_OWN_REFERENCES = _count_own_references()

@@ -1,0 +1,337 @@
+"""A realized structure: steps over numbered slots, made once, run with other memory.
+
+make_plan schedules a graph into kernels and decides for each how it runs: interpreted, compiled, or by a library.
+Slots hold what a run is given (memory and numbers), temporaries and results. realize.py keeps plans and runs them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from toonygrad import dtypes
+from toonygrad.codegen.loops import Nest, nest
+from toonygrad.codegen.lower import lower
+from toonygrad.codegen.python_source import KernelSource, python_source
+from toonygrad.config import CompileMode, counters
+from toonygrad.runtime.buffer import Buffer, pool
+from toonygrad.runtime.cache import obtain_kernel
+from toonygrad.runtime.compile import NativeKernel, scalar_bits
+from toonygrad.runtime.external import EXTERNAL
+from toonygrad.runtime.interpreter import leaf_value, operation
+from toonygrad.runtime.threads import launch
+from toonygrad.schedule.fusion import Alias, Kernel, Routine, Step, View, schedule
+from toonygrad.schedule.memory import last_uses
+from toonygrad.uop.node import UOp, toposort
+from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.shape import size_of
+
+# Up to this many elements an expression is interpreted: NumPy's overhead is then below that of meeting a new kernel,
+# and the arithmetic costs microseconds either way.
+INTERPRETED = 4096
+
+# What slots hold during a run: memory, and the SCALAR node of a number.
+Slots = list[Any]
+
+
+class Plan:
+    """Steps that compute the stored nodes of one structure."""
+
+    def __init__(self, steps: Sequence[RunStep], slots: int, outputs: Sequence[int]) -> None:
+        self.steps, self._slots, self._outputs = tuple(steps), slots, tuple(outputs)
+
+    def run(self, leaves: Sequence[UOp]) -> list[Buffer]:
+        """The stored nodes' memory, computed from `leaves`: a BUFFER or SCALAR for each argument slot.
+
+        Raises
+        ------
+        IndexError
+            An integer array indexed out of bounds.
+        MemoryError
+            Memory for a result can't be had.
+        """
+        values: Slots = [leaf.arg if leaf.op is Ops.BUFFER else leaf for leaf in leaves]
+        values += [None] * (self._slots - len(values))
+        for step in self.steps:
+            step.run(values)
+        return [values[slot] for slot in self._outputs]
+
+
+class RunStep:
+    """One step of a plan: fills slots from slots, and empties those nobody needs any more."""
+
+    dead: tuple[int, ...] = ()
+
+    def run(self, values: Slots) -> None:
+        """Compute this step in `values`."""
+        raise NotImplementedError
+
+
+def make_plan(roots: Sequence[UOp], mode: CompileMode) -> Plan:
+    """The plan that leaves `roots`, a graph over ARGUMENTs, in memory."""
+    order = toposort(*roots)
+    arguments = [node for node in order if node.op is Ops.ARGUMENT]
+    slot = {node: node.arg[0] for node in arguments}
+    count = len(arguments)
+    if mode == "never" or (mode == "auto" and all(_is_small(node) for node in order)):
+        for root in roots:
+            slot.setdefault(root, count)
+            count = len(set(slot.values()))
+        step = InterpretedStep(roots, slot)
+        return Plan([step], count, [slot[root] for root in roots])
+    steps = schedule(roots)
+    for step in steps:
+        for node in step.writes:
+            if node not in slot:
+                slot[node] = count
+                count += 1
+    made: list[RunStep] = []
+    for step, dead in zip(steps, last_uses(steps, frozenset(roots)), strict=True):
+        run = _run_step(step, slot, mode)
+        run.dead = tuple(slot[node] for node in dead)
+        made.append(run)
+    return Plan(made, count, [slot[root] for root in roots])
+
+
+def _is_small(node: UOp) -> bool:
+    return size_of(node.shape) <= INTERPRETED
+
+
+def _run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
+    if isinstance(step, Alias):
+        return AliasStep(step, slot)
+    if isinstance(step, Routine):
+        return RoutineStep(step, slot)
+    empty = any(not size_of(node.shape) for node in step.writes)
+    small = mode == "auto" and all(_is_small(node) for node in (*step.writes, *step.nodes, *step.arrays))
+    whole = all(output.node.op is not Ops.CONCAT for output in step.outputs)
+    if whole and (empty or small):
+        return InterpretedStep(step.writes, slot, step.arrays)
+    return CompiledStep(step, slot)
+
+
+# -- interpreted --------------------------------------------------------------------------------------------------
+
+
+class InterpretedStep(RunStep):
+    """Nodes evaluated one by one with NumPy."""
+
+    def __init__(self, nodes: Sequence[UOp], slot: dict[UOp, int], memory: Collection[UOp] = ()) -> None:
+        self.nodes = tuple(nodes)
+        place: dict[UOp, int] = {}
+        self._given: list[tuple[int, bool]] = []
+        self._fixed: list[np.ndarray | None] = []
+        self._program: list[tuple[Callable[..., Any], tuple[int, ...], int]] = []
+        order = _until(nodes, memory)
+        read = [node for node in order if node.op is Ops.ARGUMENT or node in memory]
+        for node in read:
+            place[node] = len(place)
+            self._given.append((slot[node], node.op is Ops.ARGUMENT and node.arg[3] is None))
+        for node in order:
+            if node in place:
+                continue
+            place[node] = len(place)
+            if node.op is Ops.CONST:
+                self._fixed.append(leaf_value(node))
+                continue
+            self._fixed.append(None)
+            function = _library_call(node) if node.op is Ops.EXTERNAL else operation(node)
+            self._program.append((function, tuple(place[s] for s in node.src), place[node]))
+        self._results = [(place[node], slot[node]) for node in nodes]
+
+    def run(self, values: Slots) -> None:
+        """Evaluate the nodes in order."""
+        counters.interpreted += 1
+        here: list[Any] = [
+            leaf_value(values[slot]) if number else values[slot].array for slot, number in self._given
+        ]
+        here += self._fixed
+        with np.errstate(all="ignore"):
+            for function, sources, result in self._program:
+                if len(sources) == 2:
+                    here[result] = function(here[sources[0]], here[sources[1]])
+                else:
+                    here[result] = function(*[here[source] for source in sources])
+        for place, slot in self._results:
+            values[slot] = Buffer(np.asarray(here[place]))
+        for slot in self.dead:
+            values[slot] = None
+
+
+def _until(nodes: Sequence[UOp], memory: Collection[UOp]) -> list[UOp]:
+    """The nodes below `nodes`, sources first, nothing below those in `memory`."""
+    order: dict[UOp, None] = {}
+    stack = list(reversed(nodes))
+    while stack:
+        node = stack[-1]
+        waiting = [] if node in memory else [s for s in node.src if s not in order]
+        if node in order or not waiting:
+            order[stack.pop()] = None
+        else:
+            stack.extend(reversed(waiting))
+    return list(order)
+
+
+def _library_call(node: UOp) -> Callable[..., np.ndarray]:
+    name, parameters, dtype, shape = node.arg
+    routine = EXTERNAL[name]
+
+    def call(*sources: np.ndarray) -> np.ndarray:
+        out = np.empty(shape, dtype)
+        routine(sources, parameters, out)
+        return out
+
+    return call
+
+
+# -- compiled -----------------------------------------------------------------------------------------------------
+
+
+_COMBINE: dict[Op, np.ufunc] = {
+    Ops.ADD: np.add,
+    Ops.MUL: np.multiply,
+    Ops.MAXIMUM: np.maximum,
+    Ops.MINIMUM: np.minimum,
+    Ops.AND: np.logical_and,
+    Ops.OR: np.logical_or,
+}
+
+
+class CompiledStep(RunStep):
+    """A generated kernel, written when the plan is made and compiled when it first runs."""
+
+    def __init__(self, kernel: Kernel, slot: dict[UOp, int]) -> None:
+        self.kernel = kernel
+        self.nest: Nest = nest(lower(kernel))
+        self.source: KernelSource = python_source(self.nest)
+        self._native: NativeKernel | None = None
+        arguments = self.nest.arguments
+        partials = {kernel.outputs[p.store].node: p for p in self.nest.partials} if self.nest.partials else {}
+        self._outputs = []
+        for output in kernel.outputs:
+            node, partial = output.node, partials.get(output.node)
+            if partial is None:
+                self._outputs.append((slot[node], node.shape, node.dtype, None))
+            else:
+                self._outputs.append((slot[node], (partial.chunks, *node.shape), partial.dtype, (partial.op, node.dtype)))
+        self._pointers = [
+            (output, k if output else slot[kernel.arrays[k]], offset * _element_size(pointer.dtype))
+            for (output, k, offset), pointer in sorted(arguments.pointers.items(), key=lambda item: not item[0][0])
+        ]
+        self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
+        first = len(arguments.integers)
+        self._numbers = [
+            (first + k, *_number_slot(node, kernel, slot), node.dtype) for k, node in enumerate(arguments.numbers)
+        ]
+        self._checked = any(p.name == "status" for p in self.source.parameters)
+
+    def run(self, values: Slots) -> None:
+        """Launch the kernel on the slots' memory."""
+        native = self._native
+        if native is None:
+            native = self._native = obtain_kernel(self.source.text, self.source.name, self.source.parameters)
+        made = []
+        for slot, shape, dtype, partial in self._outputs:
+            # The parts of a concatenation write into one memory, which the first of them takes.
+            buffer = values[slot]
+            if buffer is None:
+                buffer = pool.allocate(shape, dtype)
+                if partial is None:
+                    values[slot] = buffer
+            made.append(buffer)
+        addresses = array(
+            "q", [(made[k] if output else values[k]).address + offset for output, k, offset in self._pointers]
+        )
+        if self._checked:
+            status = array("q", [0] * len(self.kernel.checks))
+            addresses.append(status.buffer_info()[0])
+        integers = self._integers
+        if self._numbers:
+            integers = integers[:]
+            for place, slot, part, dtype in self._numbers:
+                value = values[slot].arg
+                if part is not None:
+                    value = value.imag if part else value.real
+                integers[place] = scalar_bits(dtype, value)
+        launch(native.address, addresses.buffer_info()[0], integers.buffer_info()[0], self.nest.extent, self.nest.grain)
+        if self._checked:
+            self._raise_out_of_bounds(status)
+        for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
+            if partial is not None:
+                op, dtype = partial
+                with np.errstate(all="ignore"):
+                    values[slot] = Buffer(np.asarray(_COMBINE[op].reduce(buffer.array, axis=0)).astype(dtype))
+        for slot in self.dead:
+            values[slot] = None
+
+    def _raise_out_of_bounds(self, status: Sequence[int]) -> None:
+        for (call, axis, size), outside in zip(self.kernel.checks, status, strict=True):
+            if outside:
+                raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
+
+
+def _element_size(dtype: np.dtype) -> int:
+    return dtype.itemsize
+
+
+def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
+    position = node.arg[0]
+    if isinstance(position, tuple):
+        return slot[kernel.numbers[position[0]]], position[1]
+    return slot[kernel.numbers[position]], None
+
+
+# -- libraries and views ------------------------------------------------------------------------------------------
+
+
+class RoutineStep(RunStep):
+    """A call of a library into pooled memory."""
+
+    def __init__(self, routine: Routine, slot: dict[UOp, int]) -> None:
+        self.routine = routine
+        self._slot = slot[routine.node]
+        self._views = [(slot[view.node], _movements(view)) for view in routine.sources]
+
+    def run(self, values: Slots) -> None:
+        """Call the library."""
+        node = self.routine.node
+        out = pool.allocate(node.shape, node.dtype)
+        sources = [_seen(values[slot].array, movements) for slot, movements in self._views]
+        with np.errstate(all="ignore"):
+            if node.op is Ops.EXTERNAL:
+                EXTERNAL[node.arg[0]](sources, node.arg[1], out.array)
+            elif node.op is Ops.CONCAT:
+                np.concatenate(sources, axis=node.arg, out=out.array)
+            else:
+                out.array[...] = operation(node)(*sources)
+        values[self._slot] = out
+        for slot in self.dead:
+            values[slot] = None
+
+
+class AliasStep(RunStep):
+    """A view of memory that is there: nothing is computed."""
+
+    def __init__(self, alias: Alias, slot: dict[UOp, int]) -> None:
+        self.alias = alias
+        self._slot, self._source = slot[alias.node], slot[alias.view.node]
+        self._movements = _movements(alias.view)
+
+    def run(self, values: Slots) -> None:
+        """Make the view."""
+        values[self._slot] = Buffer(_seen(values[self._source].array, self._movements))
+        for slot in self.dead:
+            values[slot] = None
+
+
+def _movements(view: View) -> list[Callable[..., np.ndarray]]:
+    return [operation(node) for node in view.path]
+
+
+def _seen(memory: np.ndarray, movements: Sequence[Callable[..., np.ndarray]]) -> np.ndarray:
+    for movement in movements:
+        memory = movement(memory)
+    return memory

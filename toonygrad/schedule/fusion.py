@@ -1,0 +1,381 @@
+"""Where kernels begin and end, with the reason for each boundary.
+
+`schedule` turns the nodes to store into steps in order: kernels made by tracing, and library routines. It starts with
+what was asked for and traces every stored node's kernel; a node that can't be part of a kernel becomes stored itself,
+until nothing new comes up. Then kernels over one domain are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from toonygrad.schedule.ranges import NeedsSplit
+from toonygrad.schedule.trace import WHOLE, Conflict, Output, Trace, view_of
+from toonygrad.uop.node import UOp, toposort
+from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
+from toonygrad.uop.shape import Shape, contiguous_strides
+
+# Limits of one kernel: compile time is linear in its length (about a millisecond an operation), and beyond this many
+# arrays the pointers no longer fit the registers.
+MOST_OPERATIONS = 256
+MOST_ARRAYS = 24
+MOST_OUTPUTS = 8
+# From this many parts on one library call joins them faster than a launch for each.
+MOST_PARTS = 16
+# How far back a kernel looks for another to join: wide graphs would take quadratic time otherwise.
+JOIN_WITHIN = 16
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One generated kernel.
+
+    Attributes
+    ----------
+    outputs : what it stores, and where
+    arrays : the memory it reads, in the order that its ACCESS nodes number
+    numbers, sizes : its scalar arguments and the sizes that its expressions mention
+    outer, domain : the ranges its reductions share with their consumers; all ranges of what it stores
+    extents : the values each range runs over
+    checks : for each gathered index the call, the axis and its size
+    nodes : the recorded operations it computes
+    reason : why it ends where it does
+    """
+
+    outputs: tuple[Output, ...]
+    arrays: tuple[UOp, ...]
+    numbers: tuple[UOp, ...]
+    sizes: tuple[int, ...]
+    outer: tuple[UOp, ...] | None
+    domain: tuple[UOp, ...]
+    extents: dict[UOp, int]
+    checks: tuple[tuple[str, int, int], ...]
+    nodes: tuple[UOp, ...]
+    reason: str
+
+    @property
+    def reads(self) -> tuple[UOp, ...]:
+        """The nodes that must stand in memory before."""
+        return self.arrays
+
+    @property
+    def writes(self) -> tuple[UOp, ...]:
+        """The nodes that stand in memory afterwards, in full or in part."""
+        return tuple(output.node for output in self.outputs)
+
+
+@dataclass(frozen=True)
+class View:
+    """Memory seen through movement operations, all of which offsets and strides can show.
+
+    Attributes
+    ----------
+    node : what stands in memory
+    path : the movement operations, the one next to memory first
+    """
+
+    node: UOp
+    path: tuple[UOp, ...]
+
+
+@dataclass(frozen=True)
+class Routine:
+    """One call of a library, for an EXTERNAL or a CONCAT of many parts."""
+
+    node: UOp
+    sources: tuple[View, ...]
+    reason: str
+
+    @property
+    def reads(self) -> tuple[UOp, ...]:
+        """The nodes that must stand in memory before."""
+        return tuple(view.node for view in self.sources)
+
+    @property
+    def writes(self) -> tuple[UOp, ...]:
+        """The node that stands in memory afterwards."""
+        return (self.node,)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A stored node that is a view of other memory: nothing moves."""
+
+    node: UOp
+    view: View
+
+    @property
+    def reads(self) -> tuple[UOp, ...]:
+        """The node that must stand in memory before."""
+        return (self.view.node,)
+
+    @property
+    def writes(self) -> tuple[UOp, ...]:
+        """The node that stands in memory afterwards."""
+        return (self.node,)
+
+
+Step = Kernel | Routine | Alias
+
+
+class _Fusion:
+    """The boundaries found so far, and kernels traced with them."""
+
+    def __init__(self, stored: dict[UOp, str]) -> None:
+        self.stored = stored
+        self.splits: dict[UOp, dict[tuple, int]] = {}
+
+    def kernel(self, nodes: Sequence[UOp], inlined: Sequence[UOp] = ()) -> Kernel | dict[UOp, str]:
+        """The kernel that stores `nodes` and `inlined`, or the boundaries that it needs first.
+
+        Raises
+        ------
+        Conflict
+            They can't share one.
+        """
+        return self._traced(nodes, frozenset((*nodes, *inlined)), lambda trace: trace.store(nodes))
+
+    def part(self, source: UOp, whole: UOp, offset: int) -> Kernel | dict[UOp, str]:
+        """The kernel that writes `source` into the memory of `whole`, or the boundaries that it needs first."""
+        return self._traced((source,), frozenset(), lambda trace: trace.store_part(source, whole, offset))
+
+    def _traced(
+        self, nodes: Sequence[UOp], inlined: frozenset[UOp], store: Callable[[Trace], None]
+    ) -> Kernel | dict[UOp, str]:
+        splits = dict(self.splits.get(nodes[-1], {}))
+        while True:
+            trace = Trace(self.stored, splits, inlined)
+            try:
+                store(trace)
+            except NeedsSplit as need:
+                splits[need.range.arg] = need.width
+                continue
+            break
+        self.splits[nodes[-1]] = splits
+        found = trace.boundaries | trace.repeated()
+        if found:
+            return found
+        outputs = tuple(trace.outputs[node] for node in toposort(*trace.outputs) if node in trace.outputs)
+        return Kernel(
+            outputs,
+            tuple(trace.arrays),
+            tuple(trace.numbers),
+            tuple(trace.sizes),
+            trace.outer,
+            trace.domain,
+            trace.extents,
+            tuple(trace.checks),
+            tuple(trace.computed),
+            "; ".join(dict.fromkeys(self.stored[output.node] for output in outputs)),
+        )
+
+
+def schedule(roots: Sequence[UOp]) -> list[Step]:
+    """Steps, in an order that works, that leave `roots` in memory; memory is there of ARGUMENTs alone."""
+    order = toposort(*roots)
+    fusion = _Fusion(dict.fromkeys(roots, "asked for"))
+    _fixed_boundaries(order, fusion.stored)
+    _limit_size(order, fusion.stored)
+    steps: dict[UOp, list[Step]] = {}
+    while True:
+        found: dict[UOp, str] = {}
+        for node in [n for n in order if n in fusion.stored and n not in steps]:
+            made = _steps_for(node, fusion)
+            if isinstance(made, dict):
+                found.update(made)
+            else:
+                steps[node] = made
+        if not found:
+            found = _reduced_twice(steps, fusion.stored)
+        if not found:
+            break
+        fusion.stored.update(found)
+        # A kernel that computed what is now stored reads it instead.
+        for node in [n for n, made in steps.items() if any(_computes(step, found) for step in made)]:
+            del steps[node]
+    return _joined([step for node in order if node in steps for step in steps[node]], fusion)
+
+
+def _computes(step: Step, found: dict[UOp, str]) -> bool:
+    return isinstance(step, Kernel) and any(node in found for node in step.nodes)
+
+
+def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
+    """The steps that leave one stored node in memory, or the boundaries that they need first."""
+    reason = fusion.stored[node]
+    if node.op in MOVEMENT:
+        view = _view(node, fusion.stored.keys() - {node})
+        if view is not None:
+            return [Alias(node, view)]
+    if node.op is Ops.EXTERNAL or (node.op is Ops.CONCAT and len(node.src) > MOST_PARTS):
+        name = node.arg[0] if node.op is Ops.EXTERNAL else "concat"
+        views = [(source, _view(source, fusion.stored)) for source in node.src]
+        missing = {source: f"read by a library's routine, {name}" for source, view in views if view is None}
+        return missing or [Routine(node, tuple(view for _, view in views if view is not None), reason)]
+    if node.op is not Ops.CONCAT:
+        kernel = fusion.kernel([node])
+        return [kernel] if isinstance(kernel, Kernel) else kernel
+    steps: list[Step] = []
+    stride = contiguous_strides(node.shape)[node.arg]
+    start = 0
+    for source in node.src:
+        kernel = fusion.part(source, node, start * stride)
+        if not isinstance(kernel, Kernel):
+            return kernel
+        steps.append(kernel)
+        start += source.shape[node.arg]
+    return steps
+
+
+def _view(node: UOp, memory: Collection[UOp]) -> View | None:
+    found = view_of(node, memory)
+    if found is None:
+        return None
+    path = []
+    while node is not found[0]:
+        path.append(node)
+        node = node.src[0]
+    return View(node, tuple(reversed(path)))
+
+
+def _fixed_boundaries(order: Sequence[UOp], stored: dict[UOp, str]) -> None:
+    """Store what has a memory of its own whoever its neighbours are."""
+    for node in order:
+        if node.op in WHOLE:
+            stored.setdefault(node, WHOLE[node.op])
+
+
+def _limit_size(order: Sequence[UOp], stored: dict[UOp, str]) -> None:
+    """Store nodes on the way where a kernel would take too many operations or arrays."""
+    if len(order) <= min(MOST_OPERATIONS, MOST_ARRAYS):
+        return
+    operations: dict[UOp, frozenset[UOp]] = {}
+    arrays: dict[UOp, frozenset[UOp]] = {}
+    nothing: frozenset[UOp] = frozenset()
+    for node in order:
+        if node.op in LEAVES:
+            operations[node] = nothing
+            arrays[node] = frozenset((node,)) if node.op is Ops.ARGUMENT else nothing
+            continue
+        while True:
+            below = frozenset((node,)).union(*(operations[s] for s in node.src))
+            read = nothing.union(*(arrays[s] for s in node.src))
+            largest = max(node.src, key=lambda s: (len(arrays[s]), len(operations[s])))
+            if (len(below) <= MOST_OPERATIONS and len(read) <= MOST_ARRAYS) or not operations[largest]:
+                break
+            stored.setdefault(largest, "a kernel would grow too large")
+            operations[largest], arrays[largest] = nothing, frozenset((largest,))
+        operations[node], arrays[node] = below, read
+        if node in stored:
+            operations[node], arrays[node] = nothing, frozenset((node,))
+
+
+def _reduced_twice(steps: dict[UOp, list[Step]], stored: dict[UOp, str]) -> dict[UOp, str]:
+    """Reductions that several kernels would compute, each again."""
+    seen: dict[UOp, Step] = {}
+    found: dict[UOp, str] = {}
+    for made in steps.values():
+        for step in made:
+            if not isinstance(step, Kernel):
+                continue
+            for node in step.nodes:
+                if node.op is Ops.REDUCE and node not in stored and seen.setdefault(node, step) is not step:
+                    found[node] = "several kernels need it"
+    return found
+
+
+# -- joining kernels ----------------------------------------------------------------------------------------------
+
+
+def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
+    """`steps` with kernels over one domain, that share memory or feed one another, made one.
+
+    A kernel joins an earlier one only where no step between depends on the earlier and is needed by the later.
+    """
+    groups: list[Step | None] = list(steps)
+    # Which steps each step needs, directly and through others, as bits.
+    needs = _dependences(steps)
+    for later, step in enumerate(steps):
+        if not isinstance(step, Kernel) or step.writes[0].op is Ops.CONCAT:
+            continue
+        for earlier in range(max(0, later - JOIN_WITHIN), later):
+            one, other = groups[earlier], groups[later]
+            if not isinstance(one, Kernel) or not isinstance(other, Kernel) or one.writes[0].op is Ops.CONCAT:
+                continue
+            between = [k for k in range(len(steps)) if needs[later] >> k & 1 and needs[k] >> earlier & 1]
+            if any(k != later and k != earlier for k in between):
+                continue
+            kernel = _join(one, other, fusion)
+            if kernel is not None:
+                groups[earlier], groups[later] = None, kernel
+                merged = needs[later] | needs[earlier] & ~(1 << earlier)
+                mask = 1 << earlier
+                needs = [n & ~mask | 1 << later | merged if n & mask and k != later else n for k, n in enumerate(needs)]
+                needs[later] = merged & ~mask & ~(1 << later)
+    return _in_order([step for step in groups if step is not None])
+
+
+def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
+    ours, theirs = one.writes, other.writes
+    feeds = any(node in other.arrays for node in ours)
+    shares = feeds or any(array in other.arrays for array in one.arrays)
+    if not shares or len(ours) + len(theirs) > MOST_OUTPUTS or len({*one.arrays, *other.arrays}) > MOST_ARRAYS:
+        return None
+    if len(one.nodes) + len(other.nodes) > MOST_OPERATIONS:
+        return None
+    together = list(dict.fromkeys((*ours, *theirs)))
+    mine = [node for node in together if node.shape == theirs[-1].shape]
+    rest = [node for node in together if node.shape != theirs[-1].shape]
+    if rest and not feeds:
+        return None
+    if not _alike(mine) and not feeds:
+        return None
+    try:
+        kernel = fusion.kernel(mine, rest)
+    except Conflict:
+        return None
+    return kernel if isinstance(kernel, Kernel) else None
+
+
+def _alike(nodes: Sequence[UOp]) -> bool:
+    """Whether nodes of one shape are all elementwise, or all reductions over the same axes of one shape."""
+    return len({(node.src[0].shape, node.arg[1]) if node.op in (Ops.REDUCE, Ops.SCAN) else None for node in nodes}) == 1
+
+
+def _dependences(steps: Sequence[Step]) -> list[int]:
+    writers: dict[UOp, int] = {}
+    needs: list[int] = []
+    for number, step in enumerate(steps):
+        mask = 0
+        for node in step.reads:
+            mask |= writers.get(node, 0)
+        for writer in range(number):
+            if mask >> writer & 1:
+                mask |= needs[writer]
+        needs.append(mask)
+        for node in step.writes:
+            writers[node] = writers.get(node, 0) | 1 << number
+    return needs
+
+
+def _in_order(steps: Sequence[Step]) -> list[Step]:
+    """Steps sorted so that each comes after those that write what it reads; otherwise as they stood."""
+    left = {node: 0 for step in steps for node in step.writes}
+    for step in steps:
+        for node in step.writes:
+            left[node] += 1
+    waiting, ordered = list(steps), []
+    while waiting:
+        later = []
+        for step in waiting:
+            if any(left.get(node, 0) for node in step.reads if node not in step.writes):
+                later.append(step)
+                continue
+            ordered.append(step)
+            for node in step.writes:
+                left[node] -= 1
+        if len(later) == len(waiting):
+            raise RuntimeError("the steps of a schedule depend on each other in a circle")
+        waiting = later
+    return ordered

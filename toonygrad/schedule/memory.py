@@ -1,0 +1,47 @@
+"""Lifetimes: when each intermediate result of a schedule can give its memory back.
+
+A plan drops a temporary after the last step that reads it; the pool hands the same memory to a later step, so a chain
+of steps needs as many buffers as are alive at once, not as many as it has steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from toonygrad.schedule.fusion import Alias, Step
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.shape import size_of
+
+
+def last_uses(steps: Sequence[Step], kept: Collection[UOp]) -> list[list[UOp]]:
+    """For each step, the stored nodes that nothing needs once it has run.
+
+    Parameters
+    ----------
+    steps : in the order in which they run
+    kept : nodes whose memory is handed out
+    """
+    last: dict[UOp, int] = {}
+    for number, step in enumerate(steps):
+        for node in (*step.writes, *step.reads):
+            if node.op is not Ops.ARGUMENT:
+                last[node] = number
+    dead: list[list[UOp]] = [[] for _ in steps]
+    for node, number in last.items():
+        if node not in kept:
+            dead[number].append(node)
+    return dead
+
+
+def peak_bytes(steps: Sequence[Step], kept: Collection[UOp]) -> int:
+    """The most bytes of outputs and temporaries that are alive at once while the steps run."""
+    alive: dict[UOp, int] = {}
+    peak = 0
+    for step, dead in zip(steps, last_uses(steps, kept), strict=True):
+        for node in step.writes:
+            alive[node] = 0 if isinstance(step, Alias) else size_of(node.shape) * node.dtype.itemsize
+        peak = max(peak, sum(alive.values()))
+        for node in dead:
+            del alive[node]
+    return peak

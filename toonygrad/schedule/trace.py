@@ -1,0 +1,420 @@
+"""One kernel's expression: recorded nodes evaluated at index functions, down to the memory they read.
+
+A Trace starts at the nodes a kernel stores and walks towards their sources, turning every movement operation into a
+change of index. Where a node can't be part of this kernel, it becomes a boundary with a reason; fusion.py stores it and
+traces again. Iterative: the walk is a stack of generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toonygrad import dtypes
+from toonygrad.schedule import ranges
+from toonygrad.schedule.ranges import Index, NeedsSplit, NotAffine
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
+from toonygrad.uop.shape import Shape, contiguous_strides, size_of
+
+Indices = tuple[Index, ...]
+Steps = Generator[tuple[UOp, Indices], UOp, UOp]
+
+# What an operation costs beside reading an element from cache, in additions: measured in benchmarks/transcendental.py.
+_COST: dict[Op, int] = {
+    **dict.fromkeys(TRANSCENDENTAL, 20),
+    **dict.fromkeys((Ops.DIV, Ops.SQRT, Ops.FLOORDIV, Ops.REMAINDER), 5),
+}
+# Computing an element again is worth this many additions before it is stored instead: a store and a load from memory.
+RECOMPUTE = 16
+# Kernels that evaluate fewer elements than this may waste work: another launch costs more.
+SMALL = 4096
+# Rows to share among cores before a reduction and its consumers live in one kernel; short ones are always worth it.
+FEWEST_ROWS = 16
+FEWEST_COLUMNS = 4096
+
+
+class Conflict(Exception):
+    """Nodes that were to share a kernel can't."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A node that a kernel stores: its scalar value at a flat index into the node's row-major memory."""
+
+    node: UOp
+    value: UOp
+    index: Index
+
+
+def range_named(*name: object) -> UOp:
+    """The loop range of this name; equal names are the same range."""
+    return UOp.new(Ops.RANGE, (), name)
+
+
+class Trace:
+    """The evaluation of stored nodes for one kernel.
+
+    Parameters
+    ----------
+    memory : nodes that stand in memory when the kernel runs, which it reads
+    splits : for a range's name, the width at which it runs as two
+    inlined : stored nodes that this kernel itself computes
+    """
+
+    def __init__(
+        self, memory: Mapping[UOp, object], splits: dict[tuple, int], inlined: frozenset[UOp] = frozenset()
+    ) -> None:
+        self.memory, self.splits, self.inlined = memory, splits, inlined
+        self._readable = memory.keys() - inlined
+        self.extents: dict[UOp, int] = {}
+        self.arrays: list[UOp] = []
+        self.numbers: list[UOp] = []
+        self.sizes: list[int] = []
+        self.checks: list[tuple[str, int, int]] = []
+        self.outputs: dict[UOp, Output] = {}
+        self.outer: tuple[UOp, ...] | None = None
+        self.domain: tuple[UOp, ...] = ()
+        self.domain_indices: Indices = ()
+        self.boundaries: dict[UOp, str] = {}
+        self.computed: dict[UOp, None] = {}
+        self.places: dict[UOp, set[Indices]] = {}
+        self._values: dict[tuple[UOp, Indices], UOp] = {}
+        self._views: dict[UOp, tuple[UOp, int, Shape] | None] = {}
+        self._work: dict[UOp, int] = {}
+
+    # -- ranges ---------------------------------------------------------------------------------------------------
+
+    def range_of(self, name: tuple, extent: int) -> Index:
+        """The index that runs over `extent` values: a range, or several where it is split."""
+        if extent == 1:
+            return ranges.ZERO
+        width = self.splits.get(name)
+        if width is None:
+            node = range_named(*name)
+            self.extents[node] = extent
+            return ranges.atom(node)
+        return self.range_of((*name, 0), extent // width).scaled(width) + self.range_of((*name, 1), width)
+
+    # -- roots ----------------------------------------------------------------------------------------------------
+
+    def run_over(self, shape: Shape) -> None:
+        """Make `shape` the domain of the kernel."""
+        self.domain_indices = tuple(self.range_of(("domain", axis), size) for axis, size in enumerate(shape))
+        self.domain = tuple(a for index in self.domain_indices for a in _in_order(index))
+
+    def store(self, nodes: Sequence[UOp]) -> None:
+        """Evaluate `nodes`, of one shape, over a common domain, and store them.
+
+        Raises
+        ------
+        NeedsSplit
+            A range must run as two; the caller traces again with the split.
+        Conflict
+            The nodes can't share a kernel.
+        """
+        if len(nodes) == 1 and nodes[0].op is Ops.RESHAPE:
+            # The same memory as its source has in row-major order, so its own shape need not be walked.
+            self.store_part(nodes[0].src[0], nodes[0], 0)
+            return
+        self.run_over(nodes[0].shape)
+        if any(node.op is Ops.REDUCE for node in nodes):
+            self.outer = self.domain
+        flat = ranges.linear(self.domain_indices, contiguous_strides(nodes[0].shape))
+        for node in nodes:
+            steps = (self._value if node.op is Ops.ARGUMENT else self._computed)(node, self.domain_indices)
+            self.outputs[node] = Output(node, self._run(node, self.domain_indices, steps), flat)
+        if missing := [node for node in self.inlined if node not in self.outputs]:
+            raise Conflict(missing)
+
+    def store_part(self, source: UOp, whole: UOp, offset: int) -> None:
+        """Evaluate `source` and store it into the memory of `whole`, a CONCAT or RESHAPE, from an element on."""
+        self.run_over(source.shape)
+        strides = contiguous_strides(whole.shape if whole.op is Ops.CONCAT else source.shape)
+        flat = ranges.linear(self.domain_indices, strides).shifted(offset)
+        value = self._run(source, self.domain_indices, self._value(source, self.domain_indices))
+        self.outputs[whole] = Output(whole, value, flat)
+
+    # -- evaluation -----------------------------------------------------------------------------------------------
+
+    def _run(self, node: UOp, indices: Indices, steps: Steps) -> UOp:
+        stack = [(node, indices, steps)]
+        given: UOp | None = None
+        while True:
+            node, indices, steps = stack[-1]
+            try:
+                child = steps.send(given)  # type: ignore[arg-type]  # the first send of a generator is None
+            except StopIteration as finished:
+                given = self._values[node, indices] = finished.value
+                stack.pop()
+                if not stack:
+                    return finished.value
+                continue
+            given = self._values.get(child)
+            if given is None:
+                stack.append((*child, self._value(*child)))
+
+    def _value(self, node: UOp, indices: Indices) -> Steps:
+        """The scalar value of `node` at `indices`: read where it stands in memory, else computed."""
+        if node.op is Ops.ARGUMENT and node.arg[3] is None:
+            self.numbers.append(node)
+            return UOp.new(Ops.NUMBER, (), (len(self.numbers) - 1, node.dtype))
+        if node in self.inlined:
+            return (yield from self._inlined(node, indices))
+        view = self._view(node)
+        if view is not None:
+            array, offset, strides = view
+            return self._access(array, ranges.linear(indices, strides).shifted(offset))
+        reason = self._unfit(node, indices)
+        if reason is not None:
+            return self._boundary(node, reason)
+        return (yield from self._computed(node, indices))
+
+    def _computed(self, node: UOp, indices: Indices) -> Steps:
+        """The value of `node` at `indices`, computed in this kernel."""
+        op = node.op
+        if op is Ops.CONST:
+            return node
+        if op is Ops.IOTA:
+            return self._affine(indices[node.arg[1]])
+        if op in ELEMENTWISE:
+            self.places.setdefault(node, set()).add(indices)
+            self.computed[node] = None
+            sources = []
+            for source in node.src:
+                sources.append((yield source, ranges.broadcast(indices, source.shape)))
+            return UOp.new(op, tuple(sources), node.arg)
+        if op in MOVEMENT:
+            try:
+                moved = ranges.moved(node, indices, self.extents)
+            except NotAffine:
+                return self._boundary(node, "it would need a division for each element")
+            return (yield node.src[0], moved)
+        if op is Ops.GATHER:
+            return (yield from self._gathered(node, indices))
+        if op is Ops.REDUCE:
+            return (yield from self._reduced(node, indices))
+        if op is Ops.SCAN:
+            return (yield from self._scanned(node, indices))
+        # What has a memory of its own whatever its neighbours: read here it is a boundary, stored it is a step.
+        return self._access(node, ranges.linear(indices, contiguous_strides(node.shape)))
+
+    def _inlined(self, node: UOp, indices: Indices) -> Steps:
+        """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
+        value = self._values.get((node, indices))
+        if value is None:
+            known = self.outputs.get(node)
+            whole = [index for index, size in zip(indices, node.shape, strict=True) if size > 1]
+            atoms = [a for index in whole for a in index.atoms]
+            covered = size_of([self.extents[a] for a in atoms]) if all(a in self.extents for a in atoms) else 0
+            plain = all(index.offset == 0 for index in indices) and len(set(atoms)) == len(atoms)
+            if known is not None or not plain or covered != size_of(node.shape) or indices == self.domain_indices:
+                if indices != self.domain_indices:
+                    raise Conflict([node])
+            value = yield from self._computed(node, indices)
+            if indices != self.domain_indices:
+                self.outputs[node] = Output(node, value, ranges.linear(indices, contiguous_strides(node.shape)))
+        return value
+
+    def _reduced(self, node: UOp, indices: Indices) -> Steps:
+        self.computed[node] = None
+        op, axes = node.arg
+        shape = node.src[0].shape
+        extents = tuple(shape[axis] for axis in axes)
+        inner = iter(self.range_of(("reduce", extents, k), size) for k, size in enumerate(extents))
+        outer = iter(indices)
+        body_indices = tuple(next(inner) if axis in axes else next(outer) for axis in range(len(shape)))
+        over = tuple(a for axis in axes for a in _in_order(body_indices[axis]))
+        body = yield node.src[0], body_indices
+        return UOp.new(Ops.REDUCE, (body, *over), op) if over else body
+
+    def _scanned(self, node: UOp, indices: Indices) -> Steps:
+        self.computed[node] = None
+        op, axis = node.arg
+        body = yield node.src[0], indices
+        return UOp.new(Ops.SCAN, (body, *_in_order(indices[axis])), op)
+
+    def _gathered(self, node: UOp, indices: Indices) -> Steps:
+        self.computed[node] = None
+        axes, position, call = node.arg
+        source = node.src[0]
+        width = len(node.shape) - (len(source.shape) - len(axes))
+        at = indices[position : position + width]
+        kept = iter(indices[:position] + indices[position + width :])
+        found: dict[int, Index] = {}
+        for axis, positions in zip(axes, node.src[1:], strict=True):
+            here = ranges.broadcast(at, positions.shape)
+            if positions.op is Ops.IOTA:
+                found[axis] = here[positions.arg[1]]  # made by take_along_axis: in bounds, and still affine
+                continue
+            raw = yield positions, here
+            size = source.shape[axis]
+            extent = self._size(size)
+            wrapped = (raw < 0).where(raw + extent, raw)
+            outside = (wrapped < 0) | (wrapped >= extent)
+            clamped = wrapped.alu(Ops.MAXIMUM, 0).alu(Ops.MINIMUM, extent - 1)
+            self.checks.append((call, axis, size))
+            checked = UOp.new(Ops.CHECKED, (clamped, outside), len(self.checks) - 1)
+            self.extents[checked] = size
+            found[axis] = ranges.atom(checked)
+        if self._view(source) is None and source.op not in (Ops.IOTA, Ops.CONST):
+            return self._boundary(source, "its elements are gathered in any order")
+        return (yield source, tuple(found[a] if a in found else next(kept) for a in range(len(source.shape))))
+
+    # -- leaves ---------------------------------------------------------------------------------------------------
+
+    def _access(self, array: UOp, flat: Index) -> UOp:
+        if array not in self.arrays:
+            self.arrays.append(array)
+        number = self.arrays.index(array)
+        coefficients = tuple(c for _, c in flat.terms)
+        return UOp.new(Ops.ACCESS, flat.atoms, (number, array.dtype, coefficients, flat.offset))
+
+    def _affine(self, index: Index) -> UOp:
+        if len(index.terms) == 1 and index.offset == 0 and index.terms[0][1] == 1 and index.atoms[0].op is not Ops.RANGE:
+            return index.atoms[0]
+        return UOp.new(Ops.AFFINE, index.atoms, (tuple(c for _, c in index.terms), index.offset))
+
+    def _size(self, value: int) -> UOp:
+        self.sizes.append(value)
+        return UOp.new(Ops.SIZE, (), ("size", len(self.sizes) - 1))
+
+    def _boundary(self, node: UOp, reason: str) -> UOp:
+        self.boundaries.setdefault(node, reason)
+        return UOp.const(False if node.dtype == dtypes.bool_ else 0, node.dtype)
+
+    def _view(self, node: UOp) -> tuple[UOp, int, Shape] | None:
+        """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed."""
+        if node not in self._views:
+            self._views[node] = view_of(node, self._readable)
+        return self._views[node]
+
+    # -- where a kernel ends --------------------------------------------------------------------------------------
+
+    def _unfit(self, node: UOp, indices: Indices) -> str | None:
+        """Why `node` at `indices` can't be computed inside this kernel; None where it can."""
+        if node.op in (Ops.EXTERNAL, Ops.CONCAT, Ops.SCAN):
+            return WHOLE[node.op]
+        if node.op is Ops.REDUCE:
+            return self._unfit_reduction(node, indices)
+        if node.op in ELEMENTWISE and self.work(node) > RECOMPUTE:
+            mine = {a for index in indices for a in index.atoms}
+            reduced = [a for a in self.extents if a in mine and a not in self.domain]
+            around = self.domain if self.outer is None or not reduced else self.outer
+            enclosing = [*around, *reduced]
+            first = enclosing[: len(mine)]
+            total = size_of([self.extents[a] for a in enclosing])
+            if mine != set(first) and mine and total > SMALL:
+                again = total // max(1, size_of([self.extents[a] for a in mine]))
+                if again > 1:
+                    return f"it would be computed {again} times for each element"
+        return None
+
+    def _unfit_reduction(self, node: UOp, indices: Indices) -> str | None:
+        rows: list[UOp] = []
+        for index in indices:
+            if index.offset or any(c != 1 and len(index.terms) == 1 for _, c in index.terms):
+                return "its result is read at other places than its rows"
+            rows += _in_order(index)
+        if not rows:
+            return "a reduction to one value is shared out among cores in pieces"
+        outer = tuple(rows)
+        if outer != self.domain[: len(outer)]:
+            return "its rows aren't the outer loops of its consumer"
+        across = len(node.src[0].shape) - 1 not in node.arg[1]
+        if across and outer != self.domain:
+            return "it reduces across rows, and its consumer runs along them"
+        if self.outer is not None and outer != self.outer:
+            return "its consumer is a reduction over other rows"
+        count = size_of([self.extents[a] for a in outer])
+        if across and count < FEWEST_COLUMNS and size_of(node.src[0].shape) > SMALL:
+            return "too few columns to share among cores"
+        if count < FEWEST_ROWS and size_of(node.src[0].shape) > SMALL * FEWEST_ROWS:
+            return "too few rows to share among cores"
+        self.outer = outer
+        return None
+
+    def work(self, node: UOp) -> int:
+        """Additions that computing one element of `node` costs, down to memory; sharing isn't seen, so at most that."""
+        stack = [node]
+        while stack:
+            top = stack[-1]
+            if top in self._work or self._view(top) is not None:
+                self._work.setdefault(top, 0)
+                stack.pop()
+                continue
+            waiting = [s for s in top.src if s not in self._work]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            own = _COST.get(top.op, 1) if top.op in ELEMENTWISE else 0
+            self._work[top] = min(own + sum(self._work[s] for s in top.src), 1 << 30)
+        return self._work[node]
+
+    def _place(self, indices: Indices) -> tuple:
+        # The same place in another loop over the same row (softmax's sum and its quotient) counts as the same.
+        outer = self.outer or ()
+        return tuple(
+            (tuple((a if a in outer else self.extents.get(a), c) for a, c in index.terms), index.offset)
+            for index in indices
+        )
+
+    def repeated(self) -> dict[UOp, str]:
+        """Computed nodes that it would be cheaper to store, since they are evaluated at several places."""
+        found: dict[UOp, str] = {}
+        for node, places in self.places.items():
+            again = len({self._place(indices) for indices in places}) - 1
+            if again and again * self.work(node) > RECOMPUTE and node not in self.outputs:
+                found[node] = f"it is needed at {again + 1} different places"
+        covered = {source for node in found for source in _below(node, found)}
+        return {node: reason for node, reason in found.items() if node not in covered}
+
+
+WHOLE = {
+    Ops.EXTERNAL: "a library's routine",
+    Ops.CONCAT: "its parts are written side by side",
+    Ops.SCAN: "a running combination needs all that stands before",
+}
+
+
+def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
+    """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed."""
+    chain = [node]
+    while chain[-1].op in MOVEMENT and chain[-1] not in memory:
+        chain.append(chain[-1].src[0])
+    base = chain.pop()
+    if base.op is Ops.ARGUMENT and base.arg[3] is not None:
+        strides = base.arg[3]
+    elif base in memory:
+        strides = contiguous_strides(base.shape)
+    else:
+        return None
+    offset, shape = 0, base.shape
+    for moved in reversed(chain):
+        view = ranges.viewed(moved, shape, strides)
+        if view is None:
+            return None
+        offset, strides, shape = offset + view[0], view[1], moved.shape
+    return base, offset, strides
+
+
+def _in_order(index: Index) -> list[UOp]:
+    """An index's atoms, slowest first."""
+    return [a for a, _ in sorted(index.terms, key=lambda term: -abs(term[1]))]
+
+
+def _below(node: UOp, among: Mapping[UOp, str]) -> set[UOp]:
+    """Nodes of `among` reached from `node` through nodes of `among` and movement."""
+    found: set[UOp] = set()
+    stack = list(node.src)
+    while stack:
+        source = stack.pop()
+        if source.op in MOVEMENT:
+            stack.append(source.src[0])
+        elif source in among and source not in found:
+            found.add(source)
+            stack.extend(source.src)
+    return found
