@@ -31,7 +31,7 @@ class Structure(NamedTuple):
     leaves: list[UOp]  # what a plan is run with, by slot: BUFFERs, and SCALARs once for each use
     number: dict[UOp, int]  # every node, sources first, to its place in the key; below a computed node nothing
     memory: dict[UOp, UOp]  # computed nodes to their BUFFERs
-    stored: list[UOp]  # the nodes to leave in memory: the roots, and what is worth keeping
+    stored: dict[UOp, str]  # the nodes to leave in memory, and why: the roots, and what is worth keeping
 
 
 def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
@@ -120,12 +120,13 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
             elif src:
                 entry.append(number[source])
         key.append(tuple(entry))
-    stored = list(roots)
+    node = leaf = source = None  # these references, like those of `again`, would look like somebody's
+    stored = dict.fromkeys(roots, "asked for")
     if again:
-        stored += _demanded_again(number, memory, again)
-        again.clear()  # their references would look like somebody's
+        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
+        again.clear()
     if expensive:
-        stored += _still_held(number, memory, set(stored))
+        stored |= dict.fromkeys(_still_held(number, memory, set(stored)), "somebody holds it and may ask for it")
     if not looking:
         for node in number:
             node.demanded += 1
@@ -133,7 +134,7 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
     return Structure(tuple(key), leaves, number, memory, stored)
 
 
-def canonical(structure: Structure) -> list[UOp]:
+def canonical(structure: Structure) -> dict[UOp, str]:
     """The stored nodes over ARGUMENTs in place of memory and numbers, so that a plan holds nobody's memory."""
     made: dict[UOp, UOp] = {}
     slot = 0
@@ -157,7 +158,7 @@ def canonical(structure: Structure) -> list[UOp]:
         else:
             sources = tuple(argument(s) if s.op is Ops.SCALAR else made[s] for s in node.src)
             made[node] = UOp.new(node.op, sources, node.arg)
-    return [made[node] for node in structure.stored]
+    return {made[node]: reason for node, reason in structure.stored.items()}
 
 
 def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[UOp]) -> list[UOp]:
@@ -190,33 +191,35 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
             for source in node.src:
                 if source in uses:  # numbers have no place of their own
                     uses[source] += 1
-    below: dict[UOp, frozenset[UOp]] = {}
-    nothing: frozenset[UOp] = frozenset()
+    # Bits instead of sets of nodes: a set would hold references of its own.
+    below: dict[UOp, int] = {}
+    expensive: list[UOp] = []
     for node in number:
-        if node in memory or not node.src:
-            below[node] = nothing
-        elif node.op in _EXPENSIVE:
-            below[node] = frozenset((node,))
-        else:
-            below[node] = nothing.union(*(below.get(source, nothing) for source in node.src))
-    del node
-    kept: dict[UOp, None] = {}
-    for (node, mine), references in zip(below.items(), _references(below), strict=True):
-        own = _OWN_REFERENCES - (node.op not in _EXPENSIVE)  # no set of its own
-        if mine and node not in roots and references > own + uses[node]:
-            kept.update(dict.fromkeys(mine))
-    return [node for node in kept if node not in roots]
+        below[node] = 0
+        if node.op in _EXPENSIVE and node not in memory:
+            below[node] = 1 << len(expensive)
+            expensive.append(node)
+        elif node not in memory:
+            for source in node.src:
+                below[node] |= below.get(source, 0)
+    node = source = None
+    kept = 0
+    for (node, bits), references in zip(below.items(), _references(below), strict=True):
+        own = _OWN_REFERENCES + (node.op in _EXPENSIVE)  # its place in the list
+        if bits and node not in roots and references > own + uses[node]:
+            kept |= bits
+    return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
 
 
-def _references(below: dict[UOp, frozenset[UOp]]) -> list[int]:
+def _references(below: dict[UOp, int]) -> list[int]:
     return [sys.getrefcount(node) for node in below]
 
 
 def _count_own_references() -> int:
-    """References to a node in `_still_held` that nobody holds: three tables, one set and the counting itself."""
+    """References to a node in `_still_held` that nobody holds: three tables, and the counting itself."""
     number = {UOp.new(Ops.IOTA, (), ((0,), -1)): 0}
     uses = dict.fromkeys(number, 0)
-    below = {node: frozenset((node,)) for node in uses}
+    below = dict.fromkeys(uses, 0)
     return _references(below)[0]
 
 

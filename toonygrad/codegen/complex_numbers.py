@@ -175,7 +175,7 @@ def _hyperbolic(x: UOp) -> _Hyperbolic:
 
 def _angle_beside(x: UOp, y: UOp) -> UOp:
     """`y`, but 0 where neither it nor x is finite: inf * cos(0) is inf, inf * sin(0) NaN, as C99 has it."""
-    return _either(_is_infinite(x) & ~_is_finite(y), 0.0, y)
+    return (_is_infinite(x) & ~_is_finite(y)).where(_with_sign(0.0, y), y)
 
 
 # -- exponentials and logarithms
@@ -374,7 +374,7 @@ def atanh(a: UOp, b: UOp) -> Pair:
     size = near.where(undone * 0.5, logarithm * 0.25)
     infinite = _is_infinite(a) | _is_infinite(b)
     real = a.eq(0).where(a, _with_sign(_either(infinite, 0.0, size), a))
-    far = ((x > limits.right_angle) | (abs(b) > limits.right_angle)) & ~_is_nan(b)
+    far = _is_infinite(b) | (x.alu(Ops.MAXIMUM, abs(b)) > limits.right_angle)
     angle = (b * 2.0).alu(Ops.ATAN2, (1.0 - x) * (x + 1.0) - b * b) * 0.5
     return real, far.where(_with_sign(math.pi / 2, b), angle)
 

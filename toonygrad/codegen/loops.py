@@ -188,7 +188,7 @@ class _Builder:
         """Expressions with finished reductions, ranges and memory in the kernel's terms."""
         order = (*self.body.outer, *self.body.inner, *(a for r in self.body.reduces for a in r.src[1:]))
         ready = substitute(nodes, self.results)
-        return self.arguments.concrete(ready, self.atoms.__getitem__, self.body.sizes, order)
+        return self.arguments.concrete(ready, self.atoms, self.body.sizes, order)
 
     def store(self, store: Store, value: UOp | None = None) -> UOp:
         """The statement for one store."""

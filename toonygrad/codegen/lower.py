@@ -7,7 +7,7 @@ value for this shape, so that the source written from it serves every shape of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -247,13 +247,13 @@ class Arguments:
         return UOp.const(0, dtypes.INDEX) if total is None else total
 
     def concrete(
-        self, nodes: Sequence[UOp], atoms: Callable[[UOp], UOp], sizes: Sequence[int], order: Sequence[UOp]
+        self, nodes: Sequence[UOp], atoms: Mapping[UOp, UOp], sizes: Sequence[int], order: Sequence[UOp]
     ) -> list[UOp]:
         """`nodes` with ACCESS and AFFINE as LOADs and arithmetic.
 
         Parameters
         ----------
-        atoms : what a RANGE is written as
+        atoms : what a RANGE of the body is written as; the nest's own stay
         sizes : values of the SIZE nodes in expressions
         order : ranges, slowest first: the order in which index terms are written
         """
@@ -261,7 +261,7 @@ class Arguments:
         made: dict[UOp, UOp] = {}
         for node in toposort(*nodes):
             if node.op is Ops.RANGE:
-                made[node] = atoms(node)
+                made[node] = atoms.get(node, node)
             elif node.op in (Ops.ACCESS, Ops.AFFINE):
                 pairs = sorted(
                     zip(node.src, _coefficients(node), strict=True), key=lambda pair: rank.get(pair[0], len(rank))

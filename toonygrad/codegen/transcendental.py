@@ -1,8 +1,10 @@
-"""Transcendental functions in primitives that vectorise: one rule for each, applied to kernel graphs by codegen.
+"""Transcendental functions in primitives that vectorise: one rule for each, applied to kernel graphs by
+codegen.
 
-No branches and no tables, so that a loop over them becomes vector instructions. At most 1 ULP in float64 and float32 with every special case
-of the standard (docs/transcendentals.md has the measured errors; tests/test_transcendental.py holds them). The rooms transcendental_*.py
-have the mathematics by family; this one lists it. Imports uop and dtypes.
+No branches and no tables, so that a loop over them becomes vector instructions. At most 1 ULP in float64
+and float32 with every special case of the standard (docs/transcendentals.md has the measured errors;
+tests/test_transcendental.py holds them). The rooms transcendental_*.py have the mathematics by family; this
+one lists it. Imports uop and dtypes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from toonygrad.uop.pattern import PatternMatcher, UPat
 
 Decomposition = Callable[..., UOp]
 
-# op -> (its float64 form, its float32 form: of operands converted to float64, with a result that is rounded to float32 once).
+# op -> (its float64 form, its float32 form: of operands converted to float64, with a result that is rounded
+# to float32 once).
 DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
     Ops.EXP: (exponential.exp, exponential.exp_short),
     Ops.EXPM1: (exponential.expm1, exponential.expm1_short),
@@ -44,7 +47,7 @@ DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
     Ops.ATANH: (logarithm.atanh, logarithm.atanh_short),
     Ops.POW: (power.pow, power.pow_short),
     Ops.HYPOT: (power.hypot, power.hypot_short),
-    Ops.LOGADDEXP: (power.logaddexp, power.logaddexp),
+    Ops.LOGADDEXP: (power.logaddexp, power.logaddexp_short),
 }
 
 
@@ -61,6 +64,9 @@ def decompose(node: UOp) -> UOp | None:
 TRANSCENDENTAL_RULES = PatternMatcher(
     [
         (UPat(tuple(DECOMPOSITIONS), name="node"), decompose),
-        (UPat(Ops.NEXTAFTER, name="node", dtype=dtypes.REAL_FLOATING), lambda node: power.nextafter(*node.src)),
+        (
+            UPat(Ops.NEXTAFTER, name="node", dtype=dtypes.REAL_FLOATING),
+            lambda node: power.nextafter(*node.src),
+        ),
     ]
 )

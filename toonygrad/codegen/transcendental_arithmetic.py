@@ -1,7 +1,9 @@
-"""What the decompositions of transcendentals share: polynomials, sums and products with their rounding errors, powers of two by bits.
+"""What the decompositions of transcendentals share: polynomials, sums and products with their rounding
+errors, powers of two by bits.
 
-The transcendental rooms call it; every function takes and gives float64 nodes of a kernel graph unless it says otherwise. A pair
-(high, low) stands for the unevaluated sum high + low, about twice the precision of float64. Imports uop and dtypes.
+The transcendental rooms call it; every function takes and gives float64 nodes of a kernel graph unless it
+says otherwise. A pair (high, low) stands for the unevaluated sum high + low, about twice the precision of
+float64. Imports uop and dtypes.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ SIGN = -(1 << 63)
 ONE_BITS = 1023 << SIGNIFICAND_BITS
 LEAST_NORMAL = 2.0**-1022
 
-# Adding this rounds |x| < 2**51 to an integer, which then stands in the low bits of the sum's pattern: two additions instead of
-# a conversion to int64 and back, which AVX2 hasn't.
+# Adding this rounds |x| < 2**51 to an integer, which then stands in the low bits of the sum's pattern: two
+# additions instead of a conversion to int64 and back, which AVX2 hasn't.
 ROUNDER = 1.5 * 2.0**52
 ROUNDER_BITS = 0x4338 << 48
 
@@ -57,7 +59,8 @@ def sqrt(x: UOp) -> UOp:
 
 
 def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
-    """Horner's rule, lowest power first: loops over many elements are bound by the number of operations, not by their order."""
+    """Horner's rule, lowest power first: loops over many elements are bound by the number of operations,
+    not by their order."""
     result = number(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         result = result.fma(x, coefficient)
@@ -81,6 +84,18 @@ def exact_product(a: UOp, b: UOp) -> Pair:
     """a * b exactly, where nothing under- or overflows."""
     high = a * b
     return high, a.fma(b, -high)
+
+
+def pair_product(a: Pair, b: Pair) -> Pair:
+    """a * b to about 104 bits."""
+    high, low = exact_product(a[0], b[0])
+    return high, a[0].fma(b[1], a[1].fma(b[0], low))
+
+
+def pair_sum(larger: Pair, smaller: Pair) -> Pair:
+    """larger + smaller to about 104 bits, where they don't cancel."""
+    high, low = ordered_sum(larger[0], smaller[0])
+    return high, low + (larger[1] + smaller[1])
 
 
 def quotient(numerator: Pair, denominator: Pair, reciprocal: UOp | None = None) -> Pair:

@@ -1,11 +1,15 @@
 """exp, expm1, sinh, cosh and tanh in primitives.
 
-codegen/transcendental.py lists them; the other transcendental rooms use `exponential` of a pair. The argument is k * ln 2 + r with
-|r| <= ln(2) / 2; r and its rounding error are kept as a pair, so that little more than the last addition rounds. The float32 forms run in
-float64 with shorter polynomials and round once. docs/minimax.py derives the coefficients.
+codegen/transcendental.py lists them; the other transcendental rooms use `exponential` of a pair. The
+argument is k * ln 2 + r with |r| <= ln(2) / 2; r and its rounding error are kept as a pair, so that little
+more than the last addition rounds. The float32 forms run in float64 with shorter polynomials and round
+once. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
+
+import math
+from fractions import Fraction
 
 from toonygrad.codegen.transcendental_arithmetic import (
     ONE_BITS,
@@ -20,6 +24,8 @@ from toonygrad.codegen.transcendental_arithmetic import (
     from_bits,
     number,
     ordered_sum,
+    pair_product,
+    pair_sum,
     polynomial,
     power_of_two,
     quotient,
@@ -32,6 +38,7 @@ LN2 = 0.6931471805599453
 # ln 2 in two parts, the first of 41 bits: its product with any k is exact.
 LN2_HIGH = 0.693147180559663
 LN2_LOW = 2.8235290563031577e-13
+LN2_LOWEST = 1.94704509238075e-31
 
 EXP = (
     0.5000000000000011,
@@ -115,7 +122,8 @@ def reduced(x: UOp, rounder: float, low: UOp | None = None) -> tuple[UOp, UOp, U
 
 
 def scale(value: UOp, shifted: UOp) -> UOp:
-    """value * 2 ** k for every |k| <= 1100, in two steps, so that only the last rounds; `shifted` is k + ROUNDER + 2046."""
+    """value * 2 ** k for every |k| <= 1100, in two steps, so that only the last rounds; `shifted` is k +
+    ROUNDER + 2046."""
     pattern = bits(shifted)
     half = pattern >> 1
     return value * from_bits(half << SIGNIFICAND_BITS) * from_bits((pattern - half) << SIGNIFICAND_BITS)
@@ -134,8 +142,8 @@ def exponential(x: UOp, low: UOp | None = None) -> UOp:
 def exponential_pair(x: UOp, low: UOp) -> Pair:
     """e ** (x + low) as a pair for -800 < x <= 0."""
     shifted, r, error = reduced(x, ROUNDER + 2046, low)
-    one, rest = near_one(r, error)
-    return scale(one, shifted), scale(rest, shifted)
+    high, rest = ordered_sum(*near_one(r, error))
+    return scale(high, shifted), scale(rest, shifted)
 
 
 def exp(x: UOp) -> UOp:
@@ -156,7 +164,8 @@ def exp_short(x: UOp) -> UOp:
 
 
 def near_one(r: UOp, error: UOp) -> Pair:
-    """e ** (r + error) in two parts: 1 + r + r * r / 2 without an error, because expm1 takes most of the first part away again."""
+    """e ** (r + error) in two parts: 1 + r + r * r / 2 without an error, because expm1 takes most of the
+    first part away again."""
     one, rest = ordered_sum(number(1.0), r)
     square, square_rest = exact_product(r, r)
     one, half_rest = ordered_sum(one, square * 0.5)
@@ -176,6 +185,38 @@ def expm1(x: UOp) -> UOp:
     return copysign((high + rest.fma(first, low)) * from_bits(second), x)
 
 
+def reciprocal_factorial(n: int) -> tuple[float, float]:
+    """1 / n! in two parts."""
+    exact = Fraction(1, math.factorial(n))
+    return float(exact), float(exact - Fraction(float(exact)))
+
+
+def expm1_of_pair(x: Pair) -> Pair:
+    """e ** x - 1 to about 100 bits of itself for |x| < 0.7: Taylor's series of x / 32, and (1 + p) ** 2 - 1
+    = p * (2 + p) five times."""
+    r = (x[0] * 2.0**-5, x[1] * 2.0**-5)
+    tail = polynomial(r[0], [reciprocal_factorial(n)[0] for n in range(8, 15)])
+    series = (tail, number(0.0))
+    for n in range(7, 1, -1):
+        high, low = reciprocal_factorial(n)
+        series = pair_sum((number(high), number(low)), pair_product(r, series))
+    p = pair_sum(r, pair_product(r, pair_product(r, series)))
+    for _ in range(5):
+        p = pair_product(p, pair_sum((number(2.0), number(0.0)), p))
+    return p
+
+
+def exponential_of_negative(x: UOp) -> Pair:
+    """e ** x to about 100 bits for -800 < x < 0."""
+    shifted = x.fma(LOG2_E, ROUNDER + 2046)
+    k = shifted - (ROUNDER + 2046)
+    product, product_rest = exact_product(k, number(-LN2_LOW))
+    high, low = exact_sum(k.fma(-LN2_HIGH, x), product)
+    p = expm1_of_pair((high, low + k.fma(-LN2_LOWEST, product_rest)))
+    one, rest = ordered_sum(number(1.0), p[0])
+    return scale(one, shifted), scale(rest + p[1], shifted)
+
+
 def expm1_short(x: UOp) -> UOp:
     """e ** x - 1 good to 30 bits."""
     shifted, r = reduced_short(clamp(x, -150.0, 150.0))
@@ -184,10 +225,13 @@ def expm1_short(x: UOp) -> UOp:
 
 
 def hyperbolic(x: UOp, sine: bool) -> UOp:
-    """sinh(x) or cosh(x) of x >= 0 by the addition theorem for k * ln 2 + r: no division, and sinh is good relative to itself."""
+    """sinh(x) or cosh(x) of x >= 0 by the addition theorem for k * ln 2 + r: no division, and sinh is good
+    relative to itself."""
     x = (x > 711.0).where(number(711.0), x)  # both are infinite from there on
     shifted, r, error = reduced(x, ROUNDER + 1020)
-    growing = power_of_two(shifted)  # 2 ** (k - 3): an eighth, because cosh(k ln 2) / 4 can still be represented
+    growing = power_of_two(
+        shifted
+    )  # 2 ** (k - 3): an eighth, because cosh(k ln 2) / 4 can still be represented
     falling = from_bits((2040 + ROUNDER_BITS - bits(shifted)).alu(Ops.MAXIMUM, 0) << SIGNIFICAND_BITS)
     sinh_k, cosh_k = growing - falling, growing + falling
     z = r * r
@@ -256,7 +300,9 @@ def tanh(x: UOp) -> UOp:
 
 def tanh_short(x: UOp) -> UOp:
     """Hyperbolic tangent good to 29 bits."""
-    shifted, r = reduced_short(clamp(x + x, -40.0, 40.0))
+    y = abs(x)
+    y = (y > 20.0).where(number(20.0), y)
+    shifted, r = reduced_short(y + y)
     power = power_of_two(shifted)
     u = power.fma((r * r).fma(polynomial(r, (0.5, *EXPM1_SHORT)), r), power - 1.0)
     return copysign(u / (u + 2.0), x)

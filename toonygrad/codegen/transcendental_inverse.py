@@ -1,7 +1,8 @@
 """asin, acos, atan and atan2 in primitives.
 
-codegen/transcendental.py lists them. asin and acos beyond 1/2 go through sqrt((1 - |x|) / 2); the arc tangent of a ratio turns the point by
-0, pi / 4 or pi / 2 so that a ratio within 1/2 is left, and its quotient is a pair. docs/minimax.py derives the coefficients.
+codegen/transcendental.py lists them. asin and acos beyond 1/2 go through sqrt((1 - |x|) / 2); the arc
+tangent of a ratio turns the point by 0, pi / 4 or pi / 2 so that a ratio within 1/2 is left, and its
+quotient is a pair. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def asin(x: UOp) -> UOp:
 
 
 def acos(x: UOp) -> UOp:
-    """Inverse cosine of float64: pi / 2 - asin(x), beyond 1/2 as 2 asin(s), and pi less that for negative x."""
+    """Inverse cosine of float64: pi / 2 - asin(x), beyond 1/2 as 2 asin(s), and pi less that for negative
+    x."""
     large, s, s_rest, z = arc_sine_root(x)
     rest = (s * z).fma(polynomial(z, ASIN), s_rest)
     negative = x < 0.0
@@ -127,7 +129,8 @@ def acos_short(x: UOp) -> UOp:
 
 
 def turned_ratio(y: UOp, x: UOp) -> tuple[UOp, UOp, UOp, UOp]:
-    """(numerator, denominator, quarters, where the denominator is a sum): the point (x, y), both >= 0, turned back by quarters * pi / 4."""
+    """(numerator, denominator, quarters, where the denominator is a sum): the point (x, y), both >= 0,
+    turned back by quarters * pi / 4."""
     steep = y > x * 2.0
     middle = (y > x * 0.5) & ~steep
     numerator = steep.where(-x, middle.where(y - x, y))
@@ -157,7 +160,8 @@ def atan(x: UOp) -> UOp:
 
 
 def atan2(y: UOp, x: UOp) -> UOp:
-    """Angle of the point (x, y), float64; the coordinates are scaled so that nothing under- or overflows but the result."""
+    """Angle of the point (x, y), float64; the coordinates are scaled so that nothing under- or overflows
+    but the result."""
     longer = abs(x).alu(Ops.MAXIMUM, abs(y))
     scale = (longer < 2.0**400).where(number(2.0**500), 2.0**-100)
     infinite = longer.eq(INFINITY)
@@ -192,7 +196,8 @@ def atan_short(x: UOp) -> UOp:
 
 
 def atan2_short(y: UOp, x: UOp) -> UOp:
-    """Angle of the point (x, y), float32 in float64, where every quotient of theirs is normal; infinity becomes larger than they are."""
+    """Angle of the point (x, y), float32 in float64, where every quotient of theirs is normal; infinity
+    becomes larger than they are."""
     across, up = abs(x).alu(Ops.MINIMUM, 2.0**300), abs(y).alu(Ops.MINIMUM, 2.0**300)
     numerator, denominator, quarters, _ = turned_ratio(up, across)
     denominator = denominator.alu(Ops.MAXIMUM, 2.0**-300)  # the point (0, 0)

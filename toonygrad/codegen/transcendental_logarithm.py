@@ -1,8 +1,9 @@
 """log, log1p, log2, log10, asinh, acosh, atanh and logaddexp in primitives.
 
-codegen/transcendental.py lists them; the power room uses `split`. The argument is 2 ** k * m with m in [sqrt(1/2), sqrt(2)), and
-log m = 2 atanh(s / 2) with s = 2 (m - 1) / (m + 1), of which the quotient is a pair and the rest a short polynomial. Functions whose
-value near zero must be good relative to itself bring 1 + f as a pair. docs/minimax.py derives the coefficients.
+codegen/transcendental.py lists them; the power room uses `split`. The argument is 2 ** k * m with m in
+[sqrt(1/2), sqrt(2)), and log m = 2 atanh(s / 2) with s = 2 (m - 1) / (m + 1), of which the quotient is a
+pair and the rest a short polynomial. Functions whose value near zero must be good relative to itself bring
+1 + f as a pair. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -54,14 +55,16 @@ LOG10_2 = 0.3010299956639812
 LOG10_2_HIGH = 0.30102999566383914
 LOG10_2_LOW = 1.42050232272661e-13
 
-# The pattern of a float64 just below sqrt(1/2): below it the significand counts for the next lower power of two.
+# The pattern of a float64 just below sqrt(1/2): below it the significand counts for the next lower power of
+# two.
 SQRT_HALF_BITS = 0x3FE6A09E << 32
 # 2 ** 52: its pattern with a small integer in the low bits is 2 ** 52 + that integer.
 INTEGER_BITS = 0x433 << SIGNIFICAND_BITS
 
 
 def split(x: UOp, subnormal: bool = True) -> tuple[UOp, UOp, UOp]:
-    """(k, m, 2 ** 52 biased exponent bits) with x = m * 2 ** k; x > 0 and finite, and normal unless `subnormal`."""
+    """(k, m, 2 ** 52 biased exponent bits) with x = m * 2 ** k; x > 0 and finite, and normal unless
+    `subnormal`."""
     bias: UOp | float = 2.0**52 + 1023
     if subnormal:
         small = x < LEAST_NORMAL
@@ -85,7 +88,8 @@ def inverse_power(exponent: UOp) -> UOp:
 
 
 def near_one(f: UOp, low: UOp | None = None) -> tuple[UOp, UOp]:
-    """log(1 + f + low) as a sum of two, the first much the larger; -0.3 < f < 0.42 and low, if any, below the last place of 1 + f."""
+    """log(1 + f + low) as a sum of two, the first much the larger; -0.3 < f < 0.42 and low, if any, below
+    the last place of 1 + f."""
     half = f.fma(0.5, 1.0)
     half_rest = f.fma(0.5, 1.0 - half)
     reciprocal = 1.0 / half
@@ -137,7 +141,8 @@ def log10(x: UOp) -> UOp:
 
 
 def log_of_pair_in_parts(high: UOp, low: UOp, doublings: UOp | None = None) -> Pair:
-    """log(high + low), plus ln 2 a doubling, good relative to itself also near 1; high is normal and low below its last place."""
+    """log(high + low), plus ln 2 a doubling, good relative to itself also near 1; high is normal and low
+    below its last place."""
     k, m, exponent = split(high, subnormal=False)
     s, rest = near_one(*ordered_sum(m - 1.0, low * inverse_power(exponent)))
     return natural_parts(k if doublings is None else k + doublings, s, rest)

@@ -1,8 +1,9 @@
 """sin, cos and tan in primitives.
 
-codegen/transcendental.py lists them. The argument is n * pi / 2 + r with |r| <= pi / 4, r and its rounding error a pair; sin r and cos r are
-both computed and n chooses. Up to FAST_LIMIT r comes from pi / 2 in three parts; beyond it from as many bits of 2 / pi as the argument's
-exponent asks for (Payne and Hanek), in 64-bit integers. docs/minimax.py derives the coefficients.
+codegen/transcendental.py lists them. The argument is n * pi / 2 + r with |r| <= pi / 4, r and its rounding
+error a pair; sin r and cos r are both computed and n chooses. Up to FAST_LIMIT r comes from pi / 2 in three
+parts; beyond it from as many bits of 2 / pi as the argument's exponent asks for (Payne and Hanek), in
+64-bit integers. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from toonygrad.codegen.transcendental_arithmetic import (
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 
-# pi / 2 = HIGH + MIDDLE + LOW to 161 bits. x - n * HIGH is exact: a multiple of the last place of HIGH and below 1.
+# pi / 2 = HIGH + MIDDLE + LOW to 161 bits. x - n * HIGH is exact: a multiple of the last place of HIGH and
+# below 1.
 HALF_PI_HIGH = 1.5707963267948966
 HALF_PI_MIDDLE = 6.123233995736766e-17
 HALF_PI_LOW = -1.4973849048591698e-33
 TWO_OVER_PI = 0.6366197723675814
 
-# Up to here n * LOW, at 2 ** -77 of its own last place, is far below the last place of the least r any float64 leaves (2 ** -62).
+# Up to here n * LOW, at 2 ** -77 of its own last place, is far below the last place of the least r any
+# float64 leaves (2 ** -62).
 FAST_LIMIT = 2.0**32
 
 SIN = (
@@ -66,19 +69,27 @@ COS_SHORT = (
 )
 
 
-def fast_reduction(x: UOp, short: bool) -> tuple[UOp, UOp | None, UOp]:
+Reduced = tuple[UOp, UOp, UOp]
+
+
+def fast_reduction(x: UOp) -> Reduced:
     """(r, its error, an integer that is n modulo 4) for |x| <= FAST_LIMIT."""
     shifted = x.fma(TWO_OVER_PI, ROUNDER)
     n = shifted - ROUNDER
     first = n.fma(-HALF_PI_HIGH, x)
-    if short:
-        return n.fma(-HALF_PI_MIDDLE, first), None, bits(shifted)
     middle, middle_rest = exact_product(n, number(-HALF_PI_MIDDLE))
     r, error = exact_sum(first, middle)
     return r, n.fma(-HALF_PI_LOW, error + middle_rest), bits(shifted)
 
 
-def high_product(a: UOp, b: UOp) -> tuple[UOp, UOp]:
+def fast_reduction_short(x: UOp) -> Reduced:
+    """As `fast_reduction` for a float32 in float64, without the error."""
+    shifted = x.fma(TWO_OVER_PI, ROUNDER)
+    n = shifted - ROUNDER
+    return n.fma(-HALF_PI_MIDDLE, n.fma(-HALF_PI_HIGH, x)), number(0.0), bits(shifted)
+
+
+def whole_product(a: UOp, b: UOp) -> tuple[UOp, UOp]:
     """The two 64-bit halves, high first, of a * b, uint64, a < 2 ** 53."""
     a_high, a_low = a >> 32, a & 0xFFFFFFFF
     b_high, b_low = b >> 32, b & 0xFFFFFFFF
@@ -88,12 +99,12 @@ def high_product(a: UOp, b: UOp) -> tuple[UOp, UOp]:
     return a_high * b_high + (middle >> 32) + (other >> 32), (other << 32) | (low & 0xFFFFFFFF)
 
 
-def slow_reduction(x: UOp) -> tuple[UOp, UOp, UOp]:
+def slow_reduction(x: UOp) -> Reduced:
     """(r, its error, an integer that is n modulo 4) for every |x| >= 1; NaN for inf and NaN.
 
-    x is significand * 2 ** (exponent - 1075). Bits of 2 / pi that make multiples of 4 with it are left out; the next 192 times the
-    significand, modulo 2 ** 192, are x * 2 / pi modulo 4 with 190 bits of fraction, of which 128 bits are kept: the least fraction
-    has 62 leading zeros.
+    x is significand * 2 ** (exponent - 1075). Bits of 2 / pi that make multiples of 4 with it are left out;
+    the next 192 times the significand, modulo 2 ** 192, are x * 2 / pi modulo 4 with 190 bits of fraction.
+    126 of them are kept: the least fraction of any float64 has 62 leading zeros.
     """
     pattern = bits(abs(x))
     significand = ((pattern & SIGNIFICAND) | (1 << SIGNIFICAND_BITS)).cast(dtypes.uint64)
@@ -102,12 +113,13 @@ def slow_reduction(x: UOp) -> tuple[UOp, UOp, UOp]:
     back = 63 - shift
     words = [UOp.new(Ops.TWO_OVER_PI, (word + i,)) for i in range(4)]
     aligned = [(words[i] << shift) | ((words[i + 1] >> 1) >> back) for i in range(3)]
-    middle_high, middle_low = high_product(significand, aligned[1])
-    low_high, _ = high_product(significand, aligned[2])
+    middle_high, middle_low = whole_product(significand, aligned[1])
+    low_high, _ = whole_product(significand, aligned[2])
     low = middle_low + low_high
     high = significand * aligned[0] + middle_high + (low < middle_low).cast(dtypes.uint64)
     n = ((high + (1 << 61)) >> 62).cast(dtypes.int64)
-    # The fraction, from -1/2 to 1/2 in two's complement, becomes sign and magnitude, the magnitude in pieces that are exact as float64.
+    # The fraction, from -1/2 to 1/2 in two's complement, becomes sign and magnitude, which in two pieces of
+    # at most 63 bits become float64.
     first = ((high << 2) | (low >> 62)).cast(dtypes.int64)
     sign = first >> 63
     first = first ^ sign
@@ -123,16 +135,15 @@ def slow_reduction(x: UOp) -> tuple[UOp, UOp, UOp]:
     return from_bits(bits(r) ^ flip), from_bits(bits(error) ^ flip), (n ^ negative) - negative
 
 
-def reduction(x: UOp, short: bool) -> tuple[UOp, UOp | None, UOp]:
-    """(r, its error, an integer that is n modulo 4) for every x."""
+def reduction(x: UOp, fast: Reduced) -> Reduced:
+    """`fast`, guarded: for every x."""
     near = abs(x) <= FAST_LIMIT
-    fast, slow = fast_reduction(x, short), slow_reduction(x)
-
-    def guarded(a: UOp, b: UOp) -> UOp:
-        return UOp.new(Ops.GUARDED, (a, near.where(a, b), near))
-
-    error = None if fast[1] is None else guarded(fast[1], slow[1])
-    return guarded(fast[0], slow[0]), error, guarded(fast[2], slow[2])
+    # The slow way isn't right for small x, and a guard's slow alternative must be right for all.
+    r, error, n = (
+        UOp.new(Ops.GUARDED, (quick, near.where(quick, slow), near))
+        for quick, slow in zip(fast, slow_reduction(x), strict=True)
+    )
+    return r, error, n
 
 
 def sine_and_cosine(r: UOp, error: UOp) -> tuple[Pair, Pair]:
@@ -152,7 +163,7 @@ def turned(n: UOp, value: UOp) -> UOp:
 
 def sin(x: UOp) -> UOp:
     """Sine of float64."""
-    r, error, n = reduction(x, short=False)
+    r, error, n = reduction(x, fast_reduction(x))
     sine, cosine = sine_and_cosine(r, error)
     odd = (n & 1).ne(0)
     result = odd.where(cosine[0], sine[0]) + odd.where(cosine[1], sine[1])
@@ -161,7 +172,7 @@ def sin(x: UOp) -> UOp:
 
 def cos(x: UOp) -> UOp:
     """Cosine of float64."""
-    r, error, n = reduction(x, short=False)
+    r, error, n = reduction(x, fast_reduction(x))
     sine, cosine = sine_and_cosine(r, error)
     odd = (n & 1).ne(0)
     result = odd.where(sine[0], cosine[0]) + odd.where(sine[1], cosine[1])
@@ -170,7 +181,7 @@ def cos(x: UOp) -> UOp:
 
 def tan(x: UOp) -> UOp:
     """Tangent of float64."""
-    r, error, n = reduction(x, short=False)
+    r, error, n = reduction(x, fast_reduction(x))
     sine, cosine = sine_and_cosine(r, error)
     sine, cosine = ordered_sum(*sine), ordered_sum(*cosine)
     odd = (n & 1).ne(0)
@@ -188,21 +199,21 @@ def short_sine_and_cosine(r: UOp) -> tuple[UOp, UOp]:
 
 def sin_short(x: UOp) -> UOp:
     """Sine of a float32 in float64."""
-    r, _, n = reduction(x, short=True)
+    r, _, n = reduction(x, fast_reduction_short(x))
     sine, cosine = short_sine_and_cosine(r)
     return x.eq(0.0).where(x, turned(n, (n & 1).ne(0).where(cosine, sine)))
 
 
 def cos_short(x: UOp) -> UOp:
     """Cosine of a float32 in float64."""
-    r, _, n = reduction(x, short=True)
+    r, _, n = reduction(x, fast_reduction_short(x))
     sine, cosine = short_sine_and_cosine(r)
     return turned(n + (n & 1), (n & 1).ne(0).where(sine, cosine))
 
 
 def tan_short(x: UOp) -> UOp:
     """Tangent of a float32 in float64."""
-    r, _, n = reduction(x, short=True)
+    r, _, n = reduction(x, fast_reduction_short(x))
     sine, cosine = short_sine_and_cosine(r)
     odd = (n & 1).ne(0)
     result = odd.where(cosine, sine) / odd.where(sine, cosine)

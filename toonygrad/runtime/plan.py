@@ -7,15 +7,13 @@ Slots hold what a run is given (memory and numbers), temporaries and results. re
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from toonygrad import dtypes
-from toonygrad.codegen.loops import Nest, nest
-from toonygrad.codegen.lower import lower
-from toonygrad.codegen.python_source import KernelSource, python_source
+from toonygrad.codegen.generate import generate
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.cache import obtain_kernel
@@ -70,8 +68,8 @@ class RunStep:
         raise NotImplementedError
 
 
-def make_plan(roots: Sequence[UOp], mode: CompileMode) -> Plan:
-    """The plan that leaves `roots`, a graph over ARGUMENTs, in memory."""
+def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
+    """The plan that leaves `roots`, a graph over ARGUMENTs, in memory; with each root, why it is stored."""
     order = toposort(*roots)
     arguments = [node for node in order if node.op is Ops.ARGUMENT]
     slot = {node: node.arg[0] for node in arguments}
@@ -80,7 +78,7 @@ def make_plan(roots: Sequence[UOp], mode: CompileMode) -> Plan:
         for root in roots:
             slot.setdefault(root, count)
             count = len(set(slot.values()))
-        step = InterpretedStep(roots, slot)
+        step = InterpretedStep(tuple(roots), slot)
         return Plan([step], count, [slot[root] for root in roots])
     steps = schedule(roots)
     for step in steps:
@@ -105,12 +103,18 @@ def _run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
         return AliasStep(step, slot)
     if isinstance(step, Routine):
         return RoutineStep(step, slot)
-    empty = any(not size_of(node.shape) for node in step.writes)
-    small = mode == "auto" and all(_is_small(node) for node in (*step.writes, *step.nodes, *step.arrays))
-    whole = all(output.node.op is not Ops.CONCAT for output in step.outputs)
-    if whole and (empty or small):
+    if is_interpreted(step, mode):
         return InterpretedStep(step.writes, slot, step.arrays)
     return CompiledStep(step, slot)
+
+
+def is_interpreted(kernel: Kernel, mode: CompileMode) -> bool:
+    """Whether NumPy runs a kernel's operations one by one: by its sizes alone, so that its bits never change."""
+    if any(output.node.op is Ops.CONCAT for output in kernel.outputs):
+        return False  # its parts share one memory
+    if mode == "never" or not all(size_of(node.shape) for node in kernel.writes):
+        return True
+    return mode == "auto" and all(_is_small(node) for node in (*kernel.writes, *kernel.nodes, *kernel.arrays))
 
 
 # -- interpreted --------------------------------------------------------------------------------------------------
@@ -205,8 +209,7 @@ class CompiledStep(RunStep):
 
     def __init__(self, kernel: Kernel, slot: dict[UOp, int]) -> None:
         self.kernel = kernel
-        self.nest: Nest = nest(lower(kernel))
-        self.source: KernelSource = python_source(self.nest)
+        self.nest, self.source = generate(kernel)
         self._native: NativeKernel | None = None
         arguments = self.nest.arguments
         partials = {kernel.outputs[p.store].node: p for p in self.nest.partials} if self.nest.partials else {}

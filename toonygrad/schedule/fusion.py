@@ -7,11 +7,11 @@ until nothing new comes up. Then kernels over one domain are joined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad.schedule.ranges import NeedsSplit
-from toonygrad.schedule.trace import WHOLE, Conflict, Output, Trace, view_of
+from toonygrad.schedule.trace import Conflict, Output, Trace, is_interpreted, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides
@@ -81,7 +81,7 @@ class View:
 
 @dataclass(frozen=True)
 class Routine:
-    """One call of a library, for an EXTERNAL or a CONCAT of many parts."""
+    """One call of a library: for an EXTERNAL, a CONCAT of many parts, and what no kernel is generated for."""
 
     node: UOp
     sources: tuple[View, ...]
@@ -171,10 +171,15 @@ class _Fusion:
         )
 
 
-def schedule(roots: Sequence[UOp]) -> list[Step]:
-    """Steps, in an order that works, that leave `roots` in memory; memory is there of ARGUMENTs alone."""
+def schedule(roots: Mapping[UOp, str]) -> list[Step]:
+    """Steps, in an order that works, that leave `roots` in memory; memory is there of ARGUMENTs alone.
+
+    Parameters
+    ----------
+    roots : the nodes to store, and why
+    """
     order = toposort(*roots)
-    fusion = _Fusion(dict.fromkeys(roots, "asked for"))
+    fusion = _Fusion(dict(roots))
     _fixed_boundaries(order, fusion.stored)
     _limit_size(order, fusion.stored)
     steps: dict[UOp, list[Step]] = {}
@@ -208,8 +213,9 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
         view = _view(node, fusion.stored.keys() - {node})
         if view is not None:
             return [Alias(node, view)]
-    if node.op is Ops.EXTERNAL or (node.op is Ops.CONCAT and len(node.src) > MOST_PARTS):
-        name = node.arg[0] if node.op is Ops.EXTERNAL else "concat"
+    many = node.op is Ops.CONCAT and len(node.src) > MOST_PARTS
+    if node.op is Ops.EXTERNAL or many or is_interpreted(node):
+        name = node.arg[0] if node.op is Ops.EXTERNAL else node.op.name.lower()
         views = [(source, _view(source, fusion.stored)) for source in node.src]
         missing = {source: f"read by a library's routine, {name}" for source, view in views if view is None}
         return missing or [Routine(node, tuple(view for _, view in views if view is not None), reason)]
@@ -242,8 +248,9 @@ def _view(node: UOp, memory: Collection[UOp]) -> View | None:
 def _fixed_boundaries(order: Sequence[UOp], stored: dict[UOp, str]) -> None:
     """Store what has a memory of its own whoever its neighbours are."""
     for node in order:
-        if node.op in WHOLE:
-            stored.setdefault(node, WHOLE[node.op])
+        reason = whole(node)
+        if reason is not None:
+            stored.setdefault(node, reason)
 
 
 def _limit_size(order: Sequence[UOp], stored: dict[UOp, str]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from toonygrad.schedule.fusion import Alias, Step
-from toonygrad.uop.node import UOp
+from toonygrad.schedule.fusion import Alias, Kernel, Step
+from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
@@ -40,8 +40,41 @@ def peak_bytes(steps: Sequence[Step], kept: Collection[UOp]) -> int:
     peak = 0
     for step, dead in zip(steps, last_uses(steps, kept), strict=True):
         for node in step.writes:
-            alive[node] = 0 if isinstance(step, Alias) else size_of(node.shape) * node.dtype.itemsize
+            alive[node] = 0 if isinstance(step, Alias) else _size(node)
         peak = max(peak, sum(alive.values()))
         for node in dead:
             del alive[node]
     return peak
+
+
+def bytes_moved(step: Step) -> int:
+    """Bytes that a step reads from and writes to memory, each element once."""
+    if isinstance(step, Alias):
+        return 0
+    return sum(bytes_read(step).values()) + sum(bytes_written(step).values())
+
+
+def bytes_read(step: Step) -> dict[UOp, int]:
+    """Bytes of each array that a step reads, an element counted once however often it is read."""
+    if not isinstance(step, Kernel):
+        return {node: _size(node) for node in step.reads}
+    elements = dict.fromkeys(step.arrays, 0)
+    for node in toposort(*(output.value for output in step.outputs)):
+        if node.op is Ops.ACCESS:
+            ranges = {a for source in node.src for a in toposort(source) if a.op is Ops.RANGE}
+            elements[step.arrays[node.arg[0]]] += size_of([step.extents[a] for a in ranges])
+    return {array: min(count * array.dtype.itemsize, _size(array)) for array, count in elements.items()}
+
+
+def bytes_written(step: Step) -> dict[UOp, int]:
+    """Bytes of each node that a step writes."""
+    if not isinstance(step, Kernel):
+        return {node: _size(node) for node in step.writes}
+    return {
+        output.node: size_of([step.extents[a] for a in output.index.atoms]) * output.node.dtype.itemsize
+        for output in step.outputs
+    }
+
+
+def _size(node: UOp) -> int:
+    return size_of(node.shape) * node.dtype.itemsize

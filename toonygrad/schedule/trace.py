@@ -205,6 +205,8 @@ class Trace:
         """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
         value = self._values.get((node, indices))
         if value is None:
+            if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
+                raise Conflict([node])
             known = self.outputs.get(node)
             whole = [index for index, size in zip(indices, node.shape, strict=True) if size > 1]
             atoms = [a for index in whole for a in index.atoms]
@@ -295,8 +297,9 @@ class Trace:
 
     def _unfit(self, node: UOp, indices: Indices) -> str | None:
         """Why `node` at `indices` can't be computed inside this kernel; None where it can."""
-        if node.op in (Ops.EXTERNAL, Ops.CONCAT, Ops.SCAN):
-            return WHOLE[node.op]
+        reason = whole(node)
+        if reason is not None:
+            return reason
         if node.op is Ops.REDUCE:
             return self._unfit_reduction(node, indices)
         if node.op in ELEMENTWISE and self.work(node) > RECOMPUTE:
@@ -373,11 +376,22 @@ class Trace:
         return {node: reason for node, reason in found.items() if node not in covered}
 
 
-WHOLE = {
-    Ops.EXTERNAL: "a library's routine",
-    Ops.CONCAT: "its parts are written side by side",
-    Ops.SCAN: "a running combination needs all that stands before",
-}
+def whole(node: UOp) -> str | None:
+    """Why `node` always has a memory of its own, whoever its neighbours are; None where it doesn't."""
+    if node.op is Ops.EXTERNAL:
+        return "a library's routine"
+    if node.op is Ops.CONCAT:
+        return "its parts are written side by side"
+    if node.op is Ops.SCAN:
+        return "a running combination needs all that stands before"
+    if is_interpreted(node):
+        return "products of complex numbers run through the interpreter"
+    return None
+
+
+def is_interpreted(node: UOp) -> bool:
+    """Whether no kernel is generated for `node`: a complex product carries two numbers that need each other."""
+    return node.op in (Ops.REDUCE, Ops.SCAN) and node.arg[0] is Ops.MUL and node.dtype in dtypes.COMPLEX_FLOATING
 
 
 def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
