@@ -253,17 +253,17 @@ def _fused_float64(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Any:
     result = high + _sum_to_odd(addend_error, high_error)
     plain = product + z
     result = np.where(result == 0, plain, result)  # an exact zero: the sum knows its sign
+    finite = np.isfinite(x) & np.isfinite(y)
+    result = np.where(finite & np.isfinite(z), result, np.where(finite, z, plain))
     size = np.abs(product)
     safe = (np.abs(x) < 2.0**990) & (np.abs(y) < 2.0**990) & (np.abs(z) < 2.0**1000)
     safe &= ((size > 2.0**-900) & (size < 2.0**1000)) | (x == 0) | (y == 0)
-    for index in zip(*np.nonzero(~safe)):
+    for index in map(tuple, np.argwhere(finite & np.isfinite(z) & ~safe)):
         result[index] = _fused_exactly(float(x[index]), float(y[index]), float(z[index]))
     return result
 
 
 def _fused_exactly(x: float, y: float, z: float) -> float:
-    if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
-        return z if np.isfinite(x) and np.isfinite(y) else x * y + z
     exact = Fraction(x) * Fraction(y) + Fraction(z)
     if exact == 0:
         return x * y + z
@@ -306,16 +306,28 @@ def _sum_to_odd(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _complex_expm1(z: np.ndarray) -> Any:
-    """The standard's special cases, of which NumPy misses seven."""
-    a, b = z.real, z.imag
-    finite = np.isfinite(b)
-    sine, half = np.sin(b), np.sin(b / 2)
-    growth = np.expm1(a)
+    """The standard's special cases, of which NumPy misses seven; in float64."""
+    a, b = z.real.astype(np.float64), z.imag.astype(np.float64)
+    finite, half, growth = np.isfinite(b), np.sin(b / 2), np.expm1(a)
     real = np.where(b == 0, growth, growth * np.cos(b) - 2 * half * half)
-    imaginary = np.where(b == 0, b, np.exp(a) * sine)
     real = np.where(np.isinf(a), np.where(a < 0, -1, np.where(finite & (b != 0), a * np.cos(b), a)), real)
-    imaginary = np.where((a == -np.inf) & ~finite, 0, imaginary)
+    imaginary = np.where(b == 0, b, np.exp(a) * np.sin(b))
+    imaginary = np.where((a == -np.inf) & ~finite, np.copysign(0, b), imaginary)
     return _joined(real, imaginary, z.dtype)
+
+
+def _complex_tanh(z: np.ndarray) -> Any:
+    """At infinity the standard's zero has the sign of the imaginary part, C99's that of sin(2b)."""
+    infinite = np.isinf(z.real)
+    result = np.tanh(z)
+    if not np.count_nonzero(infinite):
+        return result
+    return _joined(result.real, np.where(infinite, np.copysign(0, z.imag), result.imag), z.dtype)
+
+
+def _complex_tan(z: np.ndarray) -> Any:
+    turned = _complex_tanh(_joined(z.imag, z.real, z.dtype))
+    return _joined(turned.imag, turned.real, z.dtype)
 
 
 def _complex_log1p(z: np.ndarray) -> Any:
@@ -503,6 +515,8 @@ _OF_KIND: dict[tuple[Op, str], Operation] = {
     (Ops.FLOORDIV, "f"): _floor_quotient,
     (Ops.POW, "i"): _integer_power,
     (Ops.EXPM1, "c"): _complex_expm1,
+    (Ops.TANH, "c"): _complex_tanh,
+    (Ops.TAN, "c"): _complex_tan,
     (Ops.LOG1P, "c"): _complex_log1p,
     (Ops.POW, "c"): _complex_power,
     **{(op, kind): _identity for op in (Ops.FLOOR, Ops.CEIL, Ops.TRUNC, Ops.ROUND) for kind in "iub"},
