@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from toonygrad.codegen.cpu import two_over_pi
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
@@ -59,6 +60,7 @@ def _shift(function: np.ufunc) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 _OF_KERNELS: dict = {
+    Ops.TWO_OVER_PI: np.vectorize(two_over_pi, otypes=[np.uint64]),
     Ops.QUOTIENT: _quotient,
     Ops.MODULO: _modulo,
     Ops.SHIFT_LEFT: _shift(np.left_shift),

@@ -12,9 +12,12 @@ from scalar_evaluator import evaluate, variable
 
 from toonygrad import dtypes
 from toonygrad.codegen.complex_numbers import COMPLEX_RULES
+from toonygrad.codegen.integers import INTEGER_RULES
+from toonygrad.codegen.transcendental import TRANSCENDENTAL_RULES
 from toonygrad.runtime.interpreter import operation
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.pattern import PatternMatcher
 from toonygrad.uop.rewrite import graph_rewrite
 
 INF, NAN, PI = np.inf, np.nan, np.pi
@@ -30,10 +33,12 @@ def operand(name: str, dtype: np.dtype) -> UOp:
     return UOp.new(Ops.COMPLEX, (variable(name + "_re", part), variable(name + "_im", part)))
 
 
-def rewritten(op: Op, *arrays: np.ndarray, arg: object = None) -> np.ndarray:
+def rewritten(
+    op: Op, *arrays: np.ndarray, arg: object = None, rules: PatternMatcher = COMPLEX_RULES
+) -> np.ndarray:
     """`op` of complex arrays through COMPLEX_RULES and the interpreter's real operations."""
     leaves = [operand("zwv"[i], x.dtype) for i, x in enumerate(arrays)]
-    node = graph_rewrite(UOp.new(op, tuple(leaves), arg), COMPLEX_RULES, "complex")
+    node = graph_rewrite(UOp.new(op, tuple(leaves), arg), rules, "complex")
     parts = [
         (leaf.src[k], part) for leaf, x in zip(leaves, arrays) for k, part in enumerate((x.real, x.imag))
     ]
@@ -47,13 +52,21 @@ def rewritten(op: Op, *arrays: np.ndarray, arg: object = None) -> np.ndarray:
     return result
 
 
+ALL_RULES = COMPLEX_RULES + INTEGER_RULES + TRANSCENDENTAL_RULES
+
+
+def decomposed(op: Op, *arrays: np.ndarray) -> np.ndarray:
+    """As a kernel computes it: the real functions inside are arithmetic too."""
+    return rewritten(op, *arrays, rules=ALL_RULES)
+
+
 def interpreted(op: Op, *arrays: np.ndarray, arg: object = None) -> np.ndarray:
     leaves = tuple(variable("zwv"[i], x.dtype) for i, x in enumerate(arrays))
     with np.errstate(all="ignore"):
         return np.asarray(operation(UOp.new(op, leaves, arg))(*arrays))
 
 
-BOTH = pytest.mark.parametrize("compute", [rewritten, interpreted])
+EACH_WAY = pytest.mark.parametrize("compute", [rewritten, decomposed, interpreted])
 
 # -- special cases -----------------------------------------------------------------------------------------
 
@@ -244,7 +257,7 @@ def agrees(value: float, wanted: str, trigonometric: float, digits: float) -> bo
     return value == float(wanted) and np.signbit(value) == (wanted[0] == "-")
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("op", SPECIAL_CASES, ids=str)
 @pytest.mark.parametrize("dtype", dtypes.COMPLEX_FLOATING, ids=str)
 def test_special_cases_of_the_standard(op, dtype, compute):
@@ -276,7 +289,7 @@ def assert_same(x: np.ndarray, y: np.ndarray) -> None:
 
 
 # The signs that the standard leaves open keep the symmetry from holding where a part is NaN.
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("op", UNARY, ids=str)
 def test_conjugate_symmetry(op, compute):
     z = GRID[~np.isnan(GRID)]
@@ -329,8 +342,7 @@ EXACT = {
     Ops.ASINH: mpmath.asinh, Ops.ACOSH: mpmath.acosh, Ops.ATANH: mpmath.atanh,
 }  # fmt: skip
 
-# The worst component seen over 3000 points was 3.3, of NumPy's own functions 3.7; here the real functions
-# inside are NumPy's.
+# The worst component seen over 3000 points was 3.3, of NumPy's own functions 3.7.
 MOST_ULPS = 5
 # The real part of expm1 vanishes along a curve through the plane, where it cancels as NumPy's does.
 LEAST_TOTAL = {Ops.EXPM1: 0.1}
@@ -351,7 +363,7 @@ def ulps(value: float, exact: mpmath.mpf, unit: np.floating) -> float:
     return float(abs(mpmath.mpf(float(value)) - exact) / float(unit))
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("op", UNARY, ids=str)
 @pytest.mark.parametrize("dtype", dtypes.COMPLEX_FLOATING, ids=str)
 def test_accuracy(op, dtype, compute):
@@ -395,7 +407,7 @@ def test_large_exponents_whose_results_are_finite():
 # -- branch cuts -------------------------------------------------------------------------------------------
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize(
     "op", [Ops.LOG, Ops.SQRT, Ops.LOG1P, Ops.ASIN, Ops.ACOS, Ops.ACOSH, Ops.ATANH], ids=str
 )
@@ -407,7 +419,7 @@ def test_cuts_along_the_real_axis_follow_the_sign_of_zero(op, compute):
         np.testing.assert_allclose(compute(op, z), compute(op, beside), rtol=1e-14, atol=1e-290)
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("op", [Ops.ATAN, Ops.ASINH], ids=str)
 def test_cuts_along_the_imaginary_axis_follow_the_sign_of_zero(op, compute):
     y = np.array([-3.0, -2.0, -1.5, 1.5, 2.0, 3.0])
@@ -509,7 +521,7 @@ def test_casts_to_complex(source):
 # -- powers ------------------------------------------------------------------------------------------------
 
 
-@BOTH
+@EACH_WAY
 def test_small_integer_powers_are_exact(compute):
     z = np.array([1 + 2j, -3 + 1j, 2j, 5 + 0j])
     for n in range(8):
@@ -518,7 +530,7 @@ def test_small_integer_powers_are_exact(compute):
     np.testing.assert_allclose(compute(Ops.POW, z, np.full(4, -3 + 0j)), z**-3, rtol=1e-15)
 
 
-@BOTH
+@EACH_WAY
 @pytest.mark.parametrize("dtype", dtypes.COMPLEX_FLOATING, ids=str)
 def test_powers_against_mpmath(dtype, compute):
     z = points(240, dtype)
@@ -534,7 +546,7 @@ def test_powers_against_mpmath(dtype, compute):
         assert error <= (4 * grown if dtype == dtypes.complex128 else 1) * np.finfo(dtype).eps
 
 
-@BOTH
+@EACH_WAY
 def test_powers_of_and_to_special_values(compute):
     everything = GRID
     assert_same(compute(Ops.POW, everything, np.zeros_like(everything)), np.ones_like(everything))
