@@ -120,7 +120,8 @@ def can_cast(from_: np.dtype | Array, to: np.dtype, /) -> bool:
     The standard's "Data type functions", `can_cast`. Integers go to the floats that NumPy takes them to.
     """
     source, target = _data_type_of("can_cast", from_), record.data_type("can_cast", to)
-    return dtypes.PROMOTION.get((source, target)) == target
+    common = dtypes.PROMOTION.get((source, target))
+    return common is not None and common == target
 
 
 def finfo(type: np.dtype | Array, /) -> FloatLimits:

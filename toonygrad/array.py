@@ -167,8 +167,17 @@ class Array:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """A DLPack capsule that shares the elements' memory, as NumPy's `__dlpack__`."""
+        """A DLPack capsule that shares the elements' memory, as NumPy's `__dlpack__`.
+
+        Raises
+        ------
+        BufferError
+            `copy` is False for another device, or for read-only memory and a consumer that can't be told so.
+        """
         array = realized(self).array
+        knows_read_only = max_version is not None and max_version[0] >= 1
+        if not array.flags.writeable and not knows_read_only and copy is not False:
+            array = array.copy()
         return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -323,7 +332,7 @@ def from_foreign(call: str, array: np.ndarray, dtype: np.dtype | None = None, co
             raise TypeError(f"{call}: {array.dtype} is none of the standard's data types")
         source = dtype
     shareable = array.dtype == source and array.dtype.isnative and array.flags.aligned
-    if not copy and not (shareable and dtype in (None, source)):
+    if not copy and not (shareable and (dtype is None or dtype == source)):
         raise ValueError(f"{call}: {array.dtype} can't be seen as {dtype or source} without a copy")
     if copy:
         # Order "K": the elements lie as they lay, which copies fastest; kernels read any layout.

@@ -125,7 +125,7 @@ def _indices(item: Item, axis: int, shape: Shape, positions_of: Callable[[UOp], 
     if item.dtype != dtypes.bool_:
         return [item]
     covered = shape[axis : axis + len(item.shape)]
-    if covered != item.shape:
+    if any(extent not in (0, size) for extent, size in zip(item.shape, covered)):
         raise IndexError(f"{CALL}: a mask of shape {item.shape} doesn't fit axes of sizes {covered}")
     return positions_of(item)
 

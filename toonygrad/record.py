@@ -52,7 +52,7 @@ KEEPS_DTYPE = frozenset(
     (type(example), dtype)
     for example in (True, 1, 1.0, 1j)
     for dtype in dtypes.ALL
-    if dtypes.scalar_dtype(example, dtype) == dtype
+    if dtypes.scalar_dtype(example, dtype) is dtype
 )
 
 # Real numbers are these already.

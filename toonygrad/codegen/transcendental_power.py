@@ -40,11 +40,11 @@ POW_LOG = (
     0.002232142857142853,
     0.00043402777777837645,
     8.877840905492436e-05,
-    1.8780049235658126e-05,
-    4.068988330707533e-06,
-    8.978327841815645e-07,
-    1.989848924456927e-07,
-    5.2203537900358254e-08,
+    1.8780049235721436e-05,
+    4.06898832680176e-06,
+    8.978328672930937e-07,
+    1.989841495126943e-07,
+    5.220592661975048e-08,
 )
 POW_LOG_SHORT = (
     0.002232156095825869,
@@ -166,9 +166,12 @@ def logaddexp_short(x: UOp, y: UOp) -> UOp:
     difference, rest = exact_sum(smaller, -larger)
     far = difference < -750.0
     difference, rest = far.where(number(-750.0), difference), far.where(number(0.0), rest)
-    exponential_high, exponential_low = exponential_pair(difference, rest)
-    one, one_rest = ordered_sum(number(1.0), exponential_high)
-    high, low = log_of_pair_in_parts(one, one_rest + exponential_low)
+    power, power_rest = exponential_pair(difference, rest)
+    one, one_rest = ordered_sum(number(1.0), power)
+    high, low = log_of_pair_in_parts(one, one_rest + power_rest)
+    # The sum with 1 keeps 106 bits, too few of a small power.
+    small = power < 2.0**-32
+    high, low = small.where(power, high), small.where((power * -0.5).fma(power, power_rest), low)
     high, carried = exact_sum(larger, high)
     return (abs(larger) < INFINITY).where(high + (carried + low), larger)
 

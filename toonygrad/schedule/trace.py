@@ -152,7 +152,8 @@ class Trace:
                 if not stack:
                     return finished.value
                 continue
-            given = self._values.get(child)
+            # What this kernel also stores is looked at each time: not every place may read it.
+            given = None if child[0] in self.inlined else self._values.get(child)
             if given is None:
                 stack.append((*child, self._value(*child)))
 
@@ -203,10 +204,10 @@ class Trace:
 
     def _inlined(self, node: UOp, indices: Indices) -> Steps:
         """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
+        if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
+            raise Conflict([node])
         value = self._values.get((node, indices))
         if value is None:
-            if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
-                raise Conflict([node])
             known = self.outputs.get(node)
             whole = [index for index, size in zip(indices, node.shape, strict=True) if size > 1]
             atoms = [a for index in whole for a in index.atoms]
