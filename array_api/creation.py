@@ -436,6 +436,8 @@ def _number(call: str, value: Any, dtype: np.dtype | None) -> record.Node:
 
 def _full(call: str, shape: tuple[int, ...], fill_value: Any, dtype: np.dtype | None) -> Array:
     target = None if dtype is None else record.data_type(call, dtype)
+    if isinstance(fill_value, np.generic) and not isinstance(fill_value, Scalar):
+        fill_value = asarray(fill_value)  # a type of its own, as a 0-d Array has
     if isinstance(fill_value, Array):
         value = node_of(fill_value)
         if value.shape:

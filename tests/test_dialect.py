@@ -73,7 +73,7 @@ def outputs(words: list[str], dtype: str, length: int) -> dict[str, np.ndarray]:
 def test_the_table_holds_the_dialect() -> None:
     conversions = {"boolean", *INTEGERS, *FLOATS}
     bits = {"bits_of_float64", "float64_of_bits", "bits_of_float32", "float32_of_bits"}
-    integer_words = {"quotient", "remainder", "shift_left", "shift_right"}
+    integer_words = {"quotient", "remainder", "integer_power", "shift_left", "shift_right"}
     scratch = {f"{name}_scratch" for name in (*INTEGERS, *FLOATS)}
     arithmetic = {"fma", "where", "two_over_pi", *UNARY, *TESTED_BY_PAIRS, *integer_words}
     assert set(PRIMITIVES) == conversions | bits | scratch | arithmetic
@@ -280,3 +280,12 @@ def test_standalone_file_defines_only_what_the_kernel_uses() -> None:
     assert "scratch(" not in text.split("# The same words for Numba.")[0]
     wordless = standalone_source(WORDLESS, "wordless", *STANDALONE["wordless"][1:])
     assert "register" not in wordless
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integer_power(dtype: str) -> None:
+    bases, exponents = (np.array(v, dtype) for v in zip(*itertools.product(edge_values(dtype), repeat=2)))
+    length = len(bases)
+    parameters = [Parameter(name, "pointer", np.dtype(dtype)) for name in ("out", "a", "b")]
+    body = ["out[i] = integer_power(a[i], b[i])"]
+    check(parameters, body, [np.zeros(length, dtype), bases, exponents], length)

@@ -168,13 +168,18 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     """
     old = set(again)
     found: dict[UOp, None] = {}
+    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated arrays.
+    given: set[UOp] = set()
     for node in number:
+        if node not in memory and node.op is not Ops.BUFFER and node.op is not Ops.SCALAR:
+            if given.issuperset(node.src):
+                given.add(node)
         if node in old or node in memory:
             continue
         for source in node.src:
             while source in old and source.op in MOVEMENT:
                 source = source.src[0]
-            if source in old:
+            if source in old and source not in given:
                 found[source] = None
     return list(found)
 

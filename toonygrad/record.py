@@ -454,8 +454,8 @@ def linspace(start: float, stop: float, count: int, endpoint: bool) -> UOp:
     """`count` float64 numbers evenly spaced from `start`; with `endpoint` the last one is `stop`."""
     steps = max(count - 1 if endpoint else count, 1)
     step = (stop - start) / steps
-    if math.isinf(step):
-        step = stop / steps - start / steps  # the difference alone may overflow
+    if math.isinf(step) and math.isfinite(start) and math.isfinite(stop):
+        return linspace(start / 2, stop / 2, count, endpoint) * 2  # only the difference overflows
     place = iota((count,), 0)
     result = cast(place, dtypes.float64) * UOp.scalar(step, dtypes.float64) + UOp.scalar(
         start, dtypes.float64

@@ -154,10 +154,22 @@ def quotient(a: Any, b: Any) -> Any:
 
 
 def remainder(a: Any, b: Any) -> Any:
-    """``a - quotient(a, b) * b``: it has the sign of `a`. The same operands are excluded."""
-    a, b = uniform("iu", a, b)
+    """``a - quotient(a, b) * b``: it has the sign of `a`. The same integers are excluded; of floats C's fmod."""
+    a, b = uniform("iuf", a, b)
+    if a.dtype.kind == "f":
+        return np.fmod(a, b)
     magnitude = abs(int(a)) % abs(int(b))
     return a.dtype.type(-magnitude if a < 0 else magnitude)
+
+
+def integer_power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent`` of integers, wrapping; a negative exponent gives 0, but for the bases 1 and -1."""
+    base, exponent = uniform("iu", base, exponent)
+    if exponent < 0:
+        odd = int(exponent) & 1
+        return base.dtype.type({1: 1, -1: -1 if odd else 1}.get(int(base), 0))
+    bits = 8 * base.dtype.itemsize
+    return np.array(pow(int(base), int(exponent), 1 << bits), np.uint64).astype(base.dtype)[()]
 
 
 def shift_left(a: Any, amount: Any) -> Any:
@@ -246,7 +258,7 @@ class Primitive(NamedTuple):
     ----------
     function : callable
         Its plain-Python meaning. Numba's typing and lowering are registered on this very object.
-    rule : {"uniform", "select", "convert", "reinterpret", "table", "scratch"}
+    rule : {"uniform", "power", "select", "convert", "reinterpret", "table", "scratch"}
         How it is typed and lowered, see `result_type` and `lowering`.
     operations : mapping
         For "uniform": LLVM's intrinsic, or instruction and flags, for each kind of operand ("f", "i" signed,
@@ -256,7 +268,7 @@ class Primitive(NamedTuple):
     """
 
     function: Callable[..., Any]
-    rule: Literal["uniform", "select", "convert", "reinterpret", "table", "scratch"]
+    rule: Literal["uniform", "power", "select", "convert", "reinterpret", "table", "scratch"]
     operations: Mapping[str, str] = {}
     source: str = ""
     target: str = ""
@@ -278,7 +290,8 @@ PRIMITIVES: Mapping[str, Primitive] = {
     "maximum": Primitive(maximum, "uniform", {"f": "llvm.maximum", "i": "llvm.smax", "u": "llvm.umax"}),
     "minimum": Primitive(minimum, "uniform", {"f": "llvm.minimum", "i": "llvm.smin", "u": "llvm.umin"}),
     "quotient": Primitive(quotient, "uniform", {"i": "sdiv", "u": "udiv"}),
-    "remainder": Primitive(remainder, "uniform", {"i": "srem", "u": "urem"}),
+    "remainder": Primitive(remainder, "uniform", {"i": "srem", "u": "urem", "f": "frem"}),
+    "integer_power": Primitive(integer_power, "power", {"i": "", "u": ""}),
     "shift_left": Primitive(shift_left, "uniform", {"i": "shl", "u": "shl"}),
     "shift_right": Primitive(shift_right, "uniform", {"i": "ashr", "u": "lshr"}),
     "reassociating_add": Primitive(reassociating_add, "uniform", {"f": "fadd reassoc"}),
@@ -331,7 +344,7 @@ def result_type(word: Primitive, operands: Sequence[Any]) -> Any:
     if word.rule == "select":
         return operands[1] if operands[0] == types.boolean and operands[1] == operands[2] else None
     first = operands[0]
-    if word.rule == "uniform":
+    if word.rule in ("uniform", "power"):
         allowed = numba_kind(first) in word.operations and all(other == first for other in operands)
         return first if allowed else None
     target = getattr(types, word.target)
@@ -354,6 +367,35 @@ def lower_uniform(word: Primitive, builder: Any, operands: Sequence[Any], signat
     result = operands[0].type
     function_type = ir.FunctionType(result, [operand.type for operand in operands])
     return builder.call(builder.module.declare_intrinsic(operation, [result], function_type), operands)
+
+
+def lower_power(builder: Any, base: Any, exponent: Any, signed: bool) -> Any:
+    """Squaring and multiplying in a loop over the exponent's bits: written out it would be 64 steps of a kernel."""
+    from llvmlite import ir
+
+    bit = ir.IntType(1)
+    zero, one, minus_one = (base.type(value) for value in (0, 1, -1))
+    negative = builder.icmp_signed("<", exponent, zero) if signed else None
+    magnitude = exponent if negative is None else builder.select(negative, zero, exponent)
+    entry = builder.block
+    loop, done = builder.append_basic_block("power"), builder.append_basic_block("power.done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    result, square, rest = (builder.phi(base.type) for _ in range(3))
+    odd = builder.trunc(rest, bit)
+    grown = builder.select(odd, builder.mul(result, square), result)
+    squared, shorter = builder.mul(square, square), builder.lshr(rest, one)
+    for phi, first, again in ((result, one, grown), (square, base, squared), (rest, magnitude, shorter)):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(again, loop)
+    builder.cbranch(builder.icmp_unsigned("==", shorter, zero), done, loop)
+    builder.position_at_end(done)
+    if negative is None:
+        return grown
+    alternating = builder.select(builder.trunc(exponent, bit), minus_one, one)
+    inverse = builder.select(builder.icmp_signed("==", base, minus_one), alternating, zero)
+    inverse = builder.select(builder.icmp_signed("==", base, one), one, inverse)
+    return builder.select(negative, inverse, grown)
 
 
 def lower_conversion(builder: Any, value: Any, result: Any, signature: Any) -> Any:
@@ -420,6 +462,8 @@ def lowering(word: Primitive) -> Callable[..., Any]:
             return lower_uniform(word, builder, operands, signature)
         if word.rule == "select":
             return builder.select(*operands)
+        if word.rule == "power":
+            return lower_power(builder, *operands, numba_kind(signature.return_type) == "i")
         if word.rule == "table":
             return lower_table(word, builder, operands[0])
         if word.rule == "scratch":

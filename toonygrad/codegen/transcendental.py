@@ -23,31 +23,36 @@ from toonygrad.uop.pattern import PatternMatcher, UPat
 
 Decomposition = Callable[..., UOp]
 
-# op -> (its float64 form, its float32 form: of operands converted to float64, with a result that is rounded
-# to float32 once).
+
+def by_float64(decomposition: Decomposition) -> Decomposition:
+    """For float32: evaluated in float64, to some bits more than float32 has, and rounded once."""
+    return lambda *operands: decomposition(*(x.cast(dtypes.float64) for x in operands)).cast(dtypes.float32)
+
+
+# op -> its decomposition for operands of float64, and for operands of float32.
 DECOMPOSITIONS: dict[Op, tuple[Decomposition, Decomposition]] = {
-    Ops.EXP: (exponential.exp, exponential.exp_short),
-    Ops.EXPM1: (exponential.expm1, exponential.expm1_short),
-    Ops.SINH: (exponential.sinh, exponential.sinh_short),
-    Ops.COSH: (exponential.cosh, exponential.cosh_short),
-    Ops.TANH: (exponential.tanh, exponential.tanh_short),
-    Ops.SIN: (trigonometric.sin, trigonometric.sin_short),
-    Ops.COS: (trigonometric.cos, trigonometric.cos_short),
-    Ops.TAN: (trigonometric.tan, trigonometric.tan_short),
-    Ops.ASIN: (inverse.asin, inverse.asin_short),
-    Ops.ACOS: (inverse.acos, inverse.acos_short),
-    Ops.ATAN: (inverse.atan, inverse.atan_short),
-    Ops.ATAN2: (inverse.atan2, inverse.atan2_short),
-    Ops.LOG: (logarithm.log, logarithm.log_short),
-    Ops.LOG1P: (logarithm.log1p, logarithm.log1p_short),
-    Ops.LOG2: (logarithm.log2, logarithm.log2_short),
-    Ops.LOG10: (logarithm.log10, logarithm.log10_short),
-    Ops.ASINH: (logarithm.asinh, logarithm.asinh_short),
-    Ops.ACOSH: (logarithm.acosh, logarithm.acosh_short),
-    Ops.ATANH: (logarithm.atanh, logarithm.atanh_short),
-    Ops.POW: (power.pow, power.pow_short),
-    Ops.HYPOT: (power.hypot, power.hypot_short),
-    Ops.LOGADDEXP: (power.logaddexp, power.logaddexp_short),
+    Ops.EXP: (exponential.exp, exponential.exp_single),
+    Ops.EXPM1: (exponential.expm1, by_float64(exponential.expm1_short)),
+    Ops.SINH: (exponential.sinh, by_float64(exponential.sinh_short)),
+    Ops.COSH: (exponential.cosh, by_float64(exponential.cosh_short)),
+    Ops.TANH: (exponential.tanh, by_float64(exponential.tanh_short)),
+    Ops.SIN: (trigonometric.sin, by_float64(trigonometric.sin_short)),
+    Ops.COS: (trigonometric.cos, by_float64(trigonometric.cos_short)),
+    Ops.TAN: (trigonometric.tan, by_float64(trigonometric.tan_short)),
+    Ops.ASIN: (inverse.asin, by_float64(inverse.asin_short)),
+    Ops.ACOS: (inverse.acos, by_float64(inverse.acos_short)),
+    Ops.ATAN: (inverse.atan, by_float64(inverse.atan_short)),
+    Ops.ATAN2: (inverse.atan2, by_float64(inverse.atan2_short)),
+    Ops.LOG: (logarithm.log, by_float64(logarithm.log_short)),
+    Ops.LOG1P: (logarithm.log1p, by_float64(logarithm.log1p_short)),
+    Ops.LOG2: (logarithm.log2, by_float64(logarithm.log2_short)),
+    Ops.LOG10: (logarithm.log10, by_float64(logarithm.log10_short)),
+    Ops.ASINH: (logarithm.asinh, by_float64(logarithm.asinh_short)),
+    Ops.ACOSH: (logarithm.acosh, by_float64(logarithm.acosh_short)),
+    Ops.ATANH: (logarithm.atanh, by_float64(logarithm.atanh_short)),
+    Ops.POW: (power.pow, by_float64(power.pow_short)),
+    Ops.HYPOT: (power.hypot, by_float64(power.hypot_short)),
+    Ops.LOGADDEXP: (power.logaddexp, by_float64(power.logaddexp_short)),
 }
 
 
@@ -57,7 +62,7 @@ def decompose(node: UOp) -> UOp | None:
     if node.dtype == dtypes.float64:
         return double(*node.src)
     if node.dtype == dtypes.float32:
-        return single(*(source.cast(dtypes.float64) for source in node.src)).cast(dtypes.float32)
+        return single(*node.src)
     return None
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from toonygrad import dtypes
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -28,14 +30,16 @@ LEAST_NORMAL = 2.0**-1022
 # additions instead of a conversion to int64 and back, which AVX2 hasn't.
 ROUNDER = 1.5 * 2.0**52
 ROUNDER_BITS = 0x4338 << 48
+ROUNDER_SINGLE = 1.5 * 2.0**23
+SIGNIFICAND_BITS_SINGLE = 23
 
 INFINITY = math.inf
 NAN = math.nan
 
 
-def number(value: float) -> UOp:
-    """A float64 constant."""
-    return UOp.const(value, dtypes.float64)
+def number(value: float, dtype: np.dtype = dtypes.float64) -> UOp:
+    """A constant."""
+    return UOp.const(value, dtype)
 
 
 def bits(x: UOp) -> UOp:
@@ -61,7 +65,7 @@ def sqrt(x: UOp) -> UOp:
 def polynomial(x: UOp, coefficients: Sequence[float]) -> UOp:
     """Horner's rule, lowest power first: loops over many elements are bound by the number of operations,
     not by their order."""
-    result = number(coefficients[-1])
+    result = number(coefficients[-1], x.dtype)
     for coefficient in reversed(coefficients[:-1]):
         result = result.fma(x, coefficient)
     return result

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from toonygrad import dtypes
 from toonygrad.codegen.transcendental_arithmetic import (
     ONE_BITS,
     ROUNDER,
     ROUNDER_BITS,
+    ROUNDER_SINGLE,
     SIGNIFICAND_BITS,
+    SIGNIFICAND_BITS_SINGLE,
     Pair,
     bits,
     copysign,
@@ -39,6 +42,9 @@ LN2 = 0.6931471805599453
 LN2_HIGH = 0.693147180559663
 LN2_LOW = 2.8235290563031577e-13
 LN2_LOWEST = 1.94704509238075e-31
+# And for float32, the first of 15 bits.
+LN2_HIGH_SINGLE = 0.693145751953125
+LN2_LOW_SINGLE = 1.4286068203094172e-06
 
 EXP = (
     0.5000000000000011,
@@ -104,8 +110,8 @@ COSH = (
 
 def clamp(x: UOp, low: float, high: float) -> UOp:
     """`x` inside [low, high]; NaN stays."""
-    x = (x > high).where(number(high), x)
-    return (x < low).where(number(low), x)
+    x = (x > high).where(number(high, x.dtype), x)
+    return (x < low).where(number(low, x.dtype), x)
 
 
 def reduced(x: UOp, rounder: float, low: UOp | None = None) -> tuple[UOp, UOp, UOp]:
@@ -155,6 +161,24 @@ def reduced_short(x: UOp) -> tuple[UOp, UOp]:
     """(k + ROUNDER + 1023, r), for results that are rounded to float32."""
     shifted = x.fma(LOG2_E, ROUNDER + 1023)
     return shifted, (shifted - (ROUNDER + 1023)).fma(-LN2, x)
+
+
+def exp_single(x: UOp) -> UOp:
+    """e ** x of float32, as `exponential` in float32 throughout: twice the elements in a vector."""
+    rounder = ROUNDER_SINGLE + 254
+    x = clamp(x, -110.0, 110.0)
+    shifted = x.fma(LOG2_E, rounder)
+    k = shifted - rounder
+    first = k.fma(-LN2_HIGH_SINGLE, x)
+    r = k.fma(-LN2_LOW_SINGLE, first)
+    one, rest = ordered_sum(number(1.0, dtypes.float32), r)
+    rest = rest + k.fma(-LN2_LOW_SINGLE, first - r)
+    result = one + (r * r).fma(polynomial(r, EXP_SHORT), rest)
+    pattern = shifted.bitcast(dtypes.int32)
+    half = pattern >> 1
+    for part in (half, pattern - half):
+        result = result * (part << SIGNIFICAND_BITS_SINGLE).bitcast(dtypes.float32)
+    return result
 
 
 def exp_short(x: UOp) -> UOp:

@@ -28,7 +28,12 @@ from toonygrad.codegen.transcendental_arithmetic import (
     quotient,
     sqrt,
 )
-from toonygrad.codegen.transcendental_exponential import LN2, LN2_HIGH, LN2_LOW, LOG2_E
+from toonygrad.codegen.transcendental_exponential import (
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+)
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 
