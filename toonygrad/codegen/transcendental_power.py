@@ -1,6 +1,6 @@
 """pow, hypot, logaddexp and nextafter in primitives: the functions of two operands but atan2.
 
-codegen/transcendental.py lists them. pow is exp(y * log |x|) with the logarithm to 66 bits, because the
+codegen/transcendental.py lists them. pow is exp(y * log |x|) with the logarithm to 65 bits, because the
 product may multiply its relative error by 709. docs/minimax.py derives the coefficients.
 """
 
@@ -58,7 +58,7 @@ EIGHTIETH = 1.0 / 80.0
 
 
 def precise_log(x: UOp) -> Pair:
-    """log x to about 66 bits, x > 0 and finite."""
+    """log x to about 65 bits, x > 0 and finite."""
     k, m, _ = split(x)
     f = m - 1.0
     half = f.fma(0.5, 1.0)
@@ -67,7 +67,9 @@ def precise_log(x: UOp) -> Pair:
     s_rest = (-s).fma(f.fma(0.5, 1.0 - half), (-s).fma(half, f)) * reciprocal
     z, z_rest = exact_product(s, s)
     z_rest = (s + s).fma(s_rest, z_rest)
-    tail, tail_rest = exact_product(z, z.fma(polynomial(z, POW_LOG), EIGHTIETH))
+    inner = z.fma(polynomial(z, POW_LOG), EIGHTIETH)
+    tail, tail_rest = exact_product(z, inner)
+    tail_rest = z_rest.fma(inner, tail_rest)
     high, low = ordered_sum(number(TWELFTH), tail)
     low = low + (tail_rest + TWELFTH_LOW)
     cube, cube_rest = exact_product(s, z)
