@@ -92,7 +92,10 @@ def test_matmul_operator(shapes, data):
         for shape in shapes.input_shapes
     )
     np.testing.assert_allclose(np.asarray(xp.asarray(a) @ xp.asarray(b)), a @ b, atol=1e-6)
-    check(xp.asarray(a.astype(np.int64)) @ xp.asarray(b.astype(np.int64)), a.astype(np.int64) @ b.astype(np.int64))
+    check(
+        xp.asarray(a.astype(np.int64)) @ xp.asarray(b.astype(np.int64)),
+        a.astype(np.int64) @ b.astype(np.int64),
+    )
 
 
 @pytest.mark.parametrize(

@@ -284,8 +284,6 @@ def test_standalone_file_defines_only_what_the_kernel_uses() -> None:
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integer_power(dtype: str) -> None:
-    bases, exponents = (np.array(v, dtype) for v in zip(*itertools.product(edge_values(dtype), repeat=2)))
-    length = len(bases)
-    parameters = [Parameter(name, "pointer", np.dtype(dtype)) for name in ("out", "a", "b")]
-    body = ["out[i] = integer_power(a[i], b[i])"]
-    check(parameters, body, [np.zeros(length, dtype), bases, exponents], length)
+    base, exponent = (np.array(v, dtype) for v in zip(*itertools.product(edge_values(dtype), repeat=2)))
+    arrays = {"out": np.zeros_like(base), "base": base, "exponent": exponent}
+    run_both(f"power_{dtype}", arrays, ["out[i] = integer_power(base[i], exponent[i])"], base.size)

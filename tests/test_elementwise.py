@@ -83,7 +83,19 @@ BINARY = {
     "remainder": (np.remainder, "real numeric", None),
     "subtract": (np.subtract, "numeric", None),
 }
-EXACT_ZEROS = ("abs", "ceil", "conj", "floor", "negative", "real", "round", "trunc", "add", "subtract", "copysign")
+EXACT_ZEROS = (
+    "abs",
+    "ceil",
+    "conj",
+    "floor",
+    "negative",
+    "real",
+    "round",
+    "trunc",
+    "add",
+    "subtract",
+    "copysign",
+)
 
 
 def cases(table):

@@ -135,7 +135,9 @@ def test_bad_keys(key, words):
 def test_arrays_of_indices_out_of_bounds():
     x = xp.asarray(numbered((3, 4)))
     for bad in (3, -4, 10**12, -(10**12)):
-        with pytest.raises(IndexError, match=rf"__getitem__: index {bad} is out of bounds for axis 0 with size 3"):
+        with pytest.raises(
+            IndexError, match=rf"__getitem__: index {bad} is out of bounds for axis 0 with size 3"
+        ):
             np.asarray(x[xp.asarray([0, bad])])
         with pytest.raises(IndexError, match="take: .*axis 1 with size 4"):
             np.asarray(xp.take(x, xp.asarray([bad if abs(bad) > 5 else bad * 2]), axis=1))
@@ -168,7 +170,9 @@ def test_take_along_axis(x, data):
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     shape = list(x.shape)
     shape[axis] = data.draw(st.integers(0, 4))
-    indices = data.draw(hnp.arrays(np.int64, tuple(shape), elements=st.integers(-x.shape[axis], x.shape[axis] - 1)))
+    indices = data.draw(
+        hnp.arrays(np.int64, tuple(shape), elements=st.integers(-x.shape[axis], x.shape[axis] - 1))
+    )
     expected = np.take_along_axis(x, indices, axis=axis)
     check(xp.take_along_axis(xp.asarray(x), xp.asarray(indices), axis=axis), expected)
     # Axes of size one broadcast, on either side.

@@ -53,7 +53,9 @@ def test_scalars_beside_arrays(dtype, scalar):
     kind = type(scalar)
     if (kind is bool) != (dtype == dtypes.bool_):
         for call in (lambda: x == scalar, lambda: xp.equal(scalar, x), lambda: xp.result_type(x, scalar)):
-            with pytest.raises(TypeError, match=f"no common data type for {dtype} and a Python {kind.__name__}"):
+            with pytest.raises(
+                TypeError, match=f"no common data type for {dtype} and a Python {kind.__name__}"
+            ):
                 call()
         return
     if kind is complex:
@@ -76,7 +78,9 @@ def test_integers_that_do_not_fit_are_refused(dtype):
     check(x + int(limits.max), np.array([limits.max], dtype))
     check(x + int(limits.min), np.array([limits.min], dtype))
     for number in (int(limits.max) + 1, int(limits.min) - 1):
-        with pytest.raises(OverflowError, match=rf"__add__: the Python number {number} is out of bounds for {dtype}"):
+        with pytest.raises(
+            OverflowError, match=rf"__add__: the Python number {number} is out of bounds for {dtype}"
+        ):
             x + number
         with pytest.raises(OverflowError, match="add: "):
             xp.add(number, x)

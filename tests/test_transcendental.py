@@ -555,6 +555,24 @@ def test_both_alternatives_of_a_guard_agree_where_it_holds(op: Op, dtype: np.dty
     np.testing.assert_array_equal(fast, slow)
 
 
+@FLOATS
+@pytest.mark.parametrize("op", [*OPS, Ops.NEXTAFTER], ids=str)
+def test_plain_python_gives_the_same_bits(op: Op, dtype: np.dtype) -> None:
+    """A kernel's source runs without Numba too."""
+    points = Points(dtype, seed=5)
+    special = [0.0, -0.0, 1.0, math.inf, -math.inf, math.nan]
+    operands = [
+        np.concatenate([points.patterns()[:6], points.between(-3, 3)[:12], special]).astype(dtype)
+        for _ in range(op.arity or 0)
+    ]
+    namespace = kernel_namespace() | {"len": len}
+    exec(expression_source(decomposed(op, dtype), None), namespace)
+    plain = np.empty_like(operands[0])
+    with np.errstate(all="ignore"):
+        namespace["function"](plain, *operands)
+    np.testing.assert_array_equal(plain, evaluate(op, dtype, *operands))
+
+
 def test_two_over_pi_is_its_binary_fraction() -> None:
     with mp.workprec(1400):
         bits = int(mpmath.floor(mpmath.ldexp(2 / mp.pi, 64 * 19)))

@@ -9,7 +9,8 @@ Nothing is computed until a value is asked for; then what was recorded becomes k
 3.646264
 
 This module is the array namespace itself (version 2025.12 of the standard). Beside it: `realize` computes
-several arrays in one schedule, `config` sets how, `counters` says what was done.
+several arrays in one schedule, `explain` shows what would be done for them, `config` sets how, `counters`
+says what was done.
 """
 
 from toonygrad.array import Array, realize
@@ -143,6 +144,7 @@ from toonygrad.dtypes import (
     uint32,
     uint64,
 )
+from toonygrad.explain import explain
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -152,6 +154,7 @@ __all__ = [
     "Array",
     "config",
     "counters",
+    "explain",
     "realize",
     "__version__",
     "__array_api_version__",

@@ -44,7 +44,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     MemoryError
         An output or intermediate result can't be had; what existed before is intact.
     """
-    pending = [node for node in dict.fromkeys(nodes) if node.op is not Ops.BUFFER and node.realized is None]
+    pending = [node for node in dict.fromkeys(nodes) if node.realized is None and node.op is not Ops.BUFFER]
     if pending:
         structure = structure_of(pending)
         buffers = _plan(structure).run(structure.leaves)
@@ -76,29 +76,31 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
     leaves: list[UOp] = []
     again: list[UOp] = []
     expensive = False
+    buffer, scalar = Ops.BUFFER, Ops.SCALAR
     stack = list(roots)
     while stack:
         node = stack[-1]
         if node in number:
             stack.pop()
             continue
-        op = node.op
-        leaf = node if op is Ops.BUFFER else node.realized
-        if leaf is not None:
+        leaf = node.realized
+        if leaf is not None or node.op is buffer:
             stack.pop()
-            if leaf is not node:
+            if leaf is not None:
                 memory[node] = leaf
                 if leaf in number:
                     number[node] = number[leaf]
                     continue
-            number[node] = number[leaf] = len(key)
+                number[leaf] = len(key)
+            else:
+                leaf = node
+            number[node] = len(key)
             leaves.append(leaf)
             key.append(leaf.arg.layout)
             continue
-        src = node.src
         before = len(stack)
-        for source in src:
-            if source not in number and source.op is not Ops.SCALAR:
+        for source in node.src:
+            if source not in number and source.op is not scalar:
                 stack.append(source)
         if len(stack) > before:
             continue
@@ -106,21 +108,29 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
         number[node] = len(key)
         if node.demanded:
             again.append(node)
+        op = node.op
         if op in _EXPENSIVE:
             expensive = True
+        if len(node.src) == 2:
+            left, right = node.src
+            if left.op is not scalar and right.op is not scalar:
+                key.append((op, node.arg, number[left], number[right]))  # most nodes
+                continue
         entry: list[object] = [op, node.arg]
-        if not src:
+        if not node.src:
             # CONST and IOTA are their own structure; a SCALAR here is a root, whose number is nobody's structure.
-            entry = [op, node.dtype] if op is Ops.SCALAR else [node]
-        for source in src or (node,):
-            if source.op is Ops.SCALAR:
+            entry = [op, node.dtype] if op is scalar else [node]
+            if op is scalar:
+                leaves.append(node)
+        for source in node.src:
+            if source.op is scalar:
                 # Each use has a slot of its own: numbers that happen to be equal make no other structure.
                 leaves.append(source)
                 entry.append(source.dtype)
-            elif src:
+            else:
                 entry.append(number[source])
         key.append(tuple(entry))
-    node = leaf = source = None  # these references, like those of `again`, would look like somebody's
+    node = leaf = source = left = right = None  # these references, like those of `again`, would look like somebody's
     stored = dict.fromkeys(roots, "asked for")
     if again:
         stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
