@@ -75,6 +75,7 @@ class Trace:
         self.sizes: list[int] = []
         self.checks: list[tuple[str, int, int]] = []
         self.outputs: dict[UOp, Output] = {}
+        self.stored_at: dict[UOp, Indices] = {}
         self.outer: tuple[UOp, ...] | None = None
         self.domain: tuple[UOp, ...] = ()
         self.domain_indices: Indices = ()
@@ -122,12 +123,22 @@ class Trace:
         self.run_over(nodes[0].shape)
         if any(node.op is Ops.REDUCE for node in nodes):
             self.outer = self.domain
-        flat = ranges.linear(self.domain_indices, contiguous_strides(nodes[0].shape))
+        self.stored_at.update(dict.fromkeys(nodes, self.domain_indices))
         for node in nodes:
-            steps = (self._value if node.op is Ops.ARGUMENT else self._computed)(node, self.domain_indices)
-            self.outputs[node] = Output(node, self._run(node, self.domain_indices, steps), flat)
-        if missing := [node for node in self.inlined if node not in self.outputs]:
-            raise Conflict(missing)
+            self._store_here(node)
+        for node in [n for n in self.inlined if n not in self.stored_at]:
+            # Nobody here reads it: it is computed beside another result of its shape.
+            places = [at for other, at in self.stored_at.items() if other.shape == node.shape]
+            if not places:
+                raise Conflict([node])
+            self.stored_at[node] = places[0]
+            self._store_here(node)
+
+    def _store_here(self, node: UOp) -> None:
+        indices = self.stored_at[node]
+        steps = (self._value if node.op is Ops.ARGUMENT else self._computed)(node, indices)
+        value = self._values.get((node, indices)) or self._run(node, indices, steps)
+        self.outputs[node] = Output(node, value, ranges.linear(indices, contiguous_strides(node.shape)))
 
     def store_part(self, source: UOp, whole: UOp, offset: int) -> None:
         """Evaluate `source` and store it into the memory of `whole`, a CONCAT or RESHAPE, from an element on."""
@@ -206,20 +217,23 @@ class Trace:
         """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
         if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
             raise Conflict([node])
+        place = self.stored_at.setdefault(node, indices)
+        if place != indices or not self._covers(node, indices):
+            raise Conflict([node])
         value = self._values.get((node, indices))
         if value is None:
-            known = self.outputs.get(node)
-            whole = [index for index, size in zip(indices, node.shape, strict=True) if size > 1]
-            atoms = [a for index in whole for a in index.atoms]
-            covered = size_of([self.extents[a] for a in atoms]) if all(a in self.extents for a in atoms) else 0
-            plain = all(index.offset == 0 for index in indices) and len(set(atoms)) == len(atoms)
-            if known is not None or not plain or covered != size_of(node.shape) or indices == self.domain_indices:
-                if indices != self.domain_indices:
-                    raise Conflict([node])
             value = yield from self._computed(node, indices)
-            if indices != self.domain_indices:
-                self.outputs[node] = Output(node, value, ranges.linear(indices, contiguous_strides(node.shape)))
+            self.outputs[node] = Output(node, value, ranges.linear(indices, contiguous_strides(node.shape)))
         return value
+
+    def _covers(self, node: UOp, indices: Indices) -> bool:
+        """Whether `indices` take every place of `node` exactly once."""
+        if indices == self.domain_indices:
+            return True
+        atoms = [a for index in indices for a in index.atoms]
+        if any(index.offset for index in indices) or len(set(atoms)) < len(atoms):
+            return False
+        return all(a.op is Ops.RANGE for a in atoms) and size_of([self.extents[a] for a in atoms]) == size_of(node.shape)
 
     def _reduced(self, node: UOp, indices: Indices) -> Steps:
         self.computed[node] = None
@@ -237,7 +251,8 @@ class Trace:
         self.computed[node] = None
         op, axis = node.arg
         body = yield node.src[0], indices
-        return UOp.new(Ops.SCAN, (body, *_in_order(indices[axis])), op)
+        over = _in_order(indices[axis])
+        return UOp.new(Ops.SCAN, (body, *over), op) if over else body
 
     def _gathered(self, node: UOp, indices: Indices) -> Steps:
         self.computed[node] = None
