@@ -19,7 +19,7 @@ FINITE = tuple(value for value in REALS if math.isfinite(value))
 
 
 def samples(dtype: np.dtype, finite: bool = False, count: int = 24) -> np.ndarray:
-    """A one-dimensional array with the special values of a type among ordinary ones, the same for every run."""
+    """A one-dimensional array with a type's special values among ordinary ones, the same for every run."""
     random = np.random.default_rng(20251201)
     if dtype == dtypes.bool_:
         return random.integers(0, 2, count).astype(bool)

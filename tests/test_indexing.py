@@ -139,7 +139,7 @@ def test_arrays_of_indices_out_of_bounds():
             IndexError, match=rf"__getitem__: index {bad} is out of bounds for axis 0 with size 3"
         ):
             np.asarray(x[xp.asarray([0, bad])])
-        with pytest.raises(IndexError, match="take: .*axis 1 with size 4"):
+        with pytest.raises(IndexError, match=r"take: .*axis 1 with size 4"):
             np.asarray(xp.take(x, xp.asarray([bad if abs(bad) > 5 else bad * 2]), axis=1))
     with pytest.raises(IndexError, match="out of bounds"):
         np.asarray(x[xp.asarray(np.array([2**63], np.uint64))])

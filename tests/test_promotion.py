@@ -1,4 +1,4 @@
-"""Which type a result has: the standard's table, mixed kinds as NumPy has them, and Python scalars beside arrays."""
+"""Which type a result has: the standard's table, mixed kinds as NumPy has them, Python scalars."""
 
 import itertools
 import operator

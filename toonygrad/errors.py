@@ -11,7 +11,7 @@ from typing import Any
 
 
 class CompileError(RuntimeError):
-    """A generated kernel could not be compiled: always a defect of the engine; the message names the kernel."""
+    """A generated kernel could not be compiled: a defect of the engine; the message names the kernel."""
 
 
 class CacheWarning(RuntimeWarning):

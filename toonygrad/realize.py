@@ -49,7 +49,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         structure = structure_of(pending)
         buffers = _plan(structure).run(structure.leaves)
         for node, buffer in zip(structure.stored, buffers, strict=True):
-            node.realized = UOp.new(Ops.BUFFER, (), buffer)
+            node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
     return [node if node.realized is None else node.realized for node in nodes]
 
 

@@ -426,8 +426,8 @@ def count_over(node: UOp, axes: tuple[int, ...]) -> int:
 
 
 def check_not_empty(call: str, node: UOp, axes: tuple[int, ...]) -> None:
-    """ValueError, naming the call, where a result would be chosen from no elements."""
-    if not count_over(node, axes) and size_of([size for k, size in enumerate(node.shape) if k not in axes]):
+    """ValueError, naming the call, where results would be chosen from no elements."""
+    if not count_over(node, axes):
         raise ValueError(f"{call}: no elements to choose from along axes {axes} of the shape {node.shape}")
 
 

@@ -387,6 +387,10 @@ class _Rows(_Reducing):
             here = [s for s in waiting if set(s.index.src) - set(body.outer) == set(over) and self._known(s)]
             waiting = [store for store in waiting if store not in here]
             statements += self._stage(stage, over, here, chunk, length)
+            for store in here:
+                # Later loops over the row read it back, from cache, instead of computing it again.
+                (place,) = {s.src[:2] for s in [self.store(store)]}
+                self.results[store.value] = UOp.new(Ops.LOAD, place)
         for store in waiting:
             inner = [a for a in (*body.inner, *store.index.src) if a in store.index.src and a not in body.outer]
             inner = list(dict.fromkeys(inner))
@@ -413,11 +417,7 @@ class _Rows(_Reducing):
         )
 
     def _known(self, store: Store) -> bool:
-        return all(node in self.results for node in toposort(store.value) if node.op is Ops.REDUCE and node not in self._inside(store))
-
-    def _inside(self, store: Store) -> set[UOp]:
-        """Reductions below finished ones, which need not be known by themselves."""
-        return {n for r in self.results for n in toposort(r)}
+        return all(node in self.results for node in toposort(store.value) if node.op is Ops.REDUCE)
 
     def _stage(
         self, stage: Sequence[UOp], over: Sequence[UOp], stores: Sequence[Store], chunk: UOp | None, length: int

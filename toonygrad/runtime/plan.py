@@ -128,8 +128,9 @@ class InterpretedStep(RunStep):
         place: dict[UOp, int] = {}
         self._given: list[tuple[int, bool]] = []
         self._fixed: list[np.ndarray | None] = []
-        self._program: list[tuple[Callable[..., Any], tuple[int, ...], int]] = []
+        self._program: list[tuple[Callable[..., Any], tuple[int, ...], int, tuple[int, ...]]] = []
         order = _until(nodes, memory)
+        last = {source: node for node in order if node not in memory for source in node.src}
         read = [node for node in order if node.op is Ops.ARGUMENT or node in memory]
         for node in read:
             place[node] = len(place)
@@ -143,7 +144,9 @@ class InterpretedStep(RunStep):
                 continue
             self._fixed.append(None)
             function = _library_call(node) if node.op is Ops.EXTERNAL else operation(node)
-            self._program.append((function, tuple(place[s] for s in node.src), place[node]))
+            # Large arrays come here too, with compile="never": what nobody reads any more goes at once.
+            dead = {place[s] for s in node.src if last[s] is node and s not in nodes and s.src}
+            self._program.append((function, tuple(place[s] for s in node.src), place[node], tuple(dead)))
         self._results = [(place[node], slot[node]) for node in nodes]
 
     def run(self, values: Slots) -> None:
@@ -154,11 +157,14 @@ class InterpretedStep(RunStep):
         ]
         here += self._fixed
         with np.errstate(all="ignore"):
-            for function, sources, result in self._program:
+            for function, sources, result, dead in self._program:
                 if len(sources) == 2:
-                    here[result] = function(here[sources[0]], here[sources[1]])
+                    left, right = sources
+                    here[result] = function(here[left], here[right])
                 else:
                     here[result] = function(*[here[source] for source in sources])
+                for place in dead:
+                    here[place] = None
         for place, slot in self._results:
             values[slot] = Buffer(np.asarray(here[place]))
         for slot in self.dead:

@@ -334,9 +334,7 @@ def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
     together = list(dict.fromkeys((*ours, *theirs)))
     mine = [node for node in together if node.shape == theirs[-1].shape]
     rest = [node for node in together if node.shape != theirs[-1].shape]
-    if rest and not feeds:
-        return None
-    if not _alike(mine) and not feeds:
+    if not feeds and (rest or _loops_of(one) != _loops_of(other)):
         return None
     try:
         kernel = fusion.kernel(mine, rest)
@@ -345,9 +343,9 @@ def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
     return kernel if isinstance(kernel, Kernel) else None
 
 
-def _alike(nodes: Sequence[UOp]) -> bool:
-    """Whether nodes of one shape are all elementwise, or all reductions over the same axes of one shape."""
-    return len({(node.src[0].shape, node.arg[1]) if node.op in (Ops.REDUCE, Ops.SCAN) else None for node in nodes}) == 1
+def _loops_of(kernel: Kernel) -> set[tuple]:
+    """What a kernel's reductions and scans run over, by shape and axes."""
+    return {(node.src[0].shape, node.arg[1]) for node in kernel.nodes if node.op in (Ops.REDUCE, Ops.SCAN)}
 
 
 def _dependences(steps: Sequence[Step]) -> list[int]:
