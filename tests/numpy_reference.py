@@ -68,15 +68,13 @@ def axes(ndim: int) -> st.SearchStrategy[Any]:
     return st.none() | one | several
 
 
-def check(result: xp.Array, expected: Any, ulp: int | None = None, dtype: np.dtype | None = None) -> None:
-    """`result` has the type, shape and elements of `expected`; with `ulp`, up to so many units in the last place.
+def check(result: xp.Array, expected: Any, ulp: int | None = None) -> None:
+    """`result` has the type, shape and elements of `expected`; with `ulp`, to so many units in the last place.
 
-    Arrays of NumPy's scalars count as 0-d arrays; `dtype` where NumPy's type isn't ours.
+    NumPy's scalars count as 0-d arrays.
     """
     assert type(result) is xp.Array
     wanted = np.asarray(expected)
-    if dtype is not None:
-        wanted = wanted.astype(dtype)
     assert result.dtype == wanted.dtype
     assert result.shape == wanted.shape
     found = np.asarray(result)

@@ -304,7 +304,7 @@ def count_nodes():
 
 
 def run_twice(program):
-    """How many nodes the second run leaves behind. (A plan, kept from the first run, has nodes of its own.)"""
+    """How many nodes the second run leaves behind; a plan, kept from the first, has nodes of its own."""
     program()
     before = count_nodes()
     program()

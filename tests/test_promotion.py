@@ -14,7 +14,7 @@ PAIRS = list(itertools.product(dtypes.ALL, repeat=2))
 
 
 def mixes(a, b):
-    """The pairs with a common type; without one are booleans with numbers, and uint64 with signed integers."""
+    """Without a common type are booleans with numbers, and uint64 with signed integers."""
     if (a == dtypes.bool_) != (b == dtypes.bool_):
         return False
     return not (dtypes.uint64 in (a, b) and (a in dtypes.SIGNED or b in dtypes.SIGNED))

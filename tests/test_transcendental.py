@@ -332,7 +332,10 @@ def sum_points(points: Points) -> tuple[np.ndarray, np.ndarray]:
         ]
     )
     difference = points.random.choice([1, 10, 40, 750], len(x)) * points.random.uniform(-1, 1, len(x))
-    return x, x + difference
+    # And where the result cancels, its zero being at y = log(1 - e ** x).
+    below = -np.exp2(points.random.uniform(points.least, -1, 2 * POINTS))
+    beside = np.log(-np.expm1(below)) + np.concatenate([points.between(-0.5, 0.5), points.powers(-20, -2)])
+    return np.concatenate([x, below]), np.concatenate([x + difference, beside])
 
 
 PAIRS: dict[Op, Callable[[Points], tuple[np.ndarray, np.ndarray]]] = {

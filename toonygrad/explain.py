@@ -15,7 +15,7 @@ from toonygrad.array import Array, node_of
 from toonygrad.codegen.generate import Generated, generate
 from toonygrad.codegen.standalone import standalone_source
 from toonygrad.config import settings
-from toonygrad.realize import canonical, structure_of
+from toonygrad.realize import canonical, pending_nodes, structure_of
 from toonygrad.runtime.plan import is_interpreted
 from toonygrad.schedule.fusion import Alias, Kernel, Routine, Step, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
@@ -140,7 +140,7 @@ def explain(*arrays: Array) -> Explanation:
     for array in arrays:
         if not isinstance(array, Array):
             raise TypeError(f"explain: takes Arrays, not {type(array).__name__}")
-    pending = [node for node in dict.fromkeys(map(node_of, arrays)) if node.op is not Ops.BUFFER]
+    pending = pending_nodes(map(node_of, arrays))
     if not pending:
         return Explanation((), 0)
     roots = canonical(structure_of(pending, looking=True))

@@ -7,10 +7,12 @@ leaves themselves and no number of the user's) is the key of a plan; a plan is m
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from toonygrad.config import counters, settings
+from toonygrad.runtime.buffer import Buffer
+from toonygrad.runtime.interpreter import leaf_value
 from toonygrad.runtime.plan import Plan, make_plan
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import MOVEMENT, Ops
@@ -44,13 +46,25 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     MemoryError
         An output or intermediate result can't be had; what existed before is intact.
     """
-    pending = [node for node in dict.fromkeys(nodes) if node.realized is None and node.op is not Ops.BUFFER]
+    pending = pending_nodes(nodes)
     if pending:
         structure = structure_of(pending)
         buffers = _plan(structure).run(structure.leaves)
         for node, buffer in zip(structure.stored, buffers, strict=True):
             node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
     return [node if node.realized is None else node.realized for node in nodes]
+
+
+def pending_nodes(nodes: Iterable[UOp]) -> list[UOp]:
+    """Those of `nodes` that take a computation, each once; a number by itself takes none."""
+    pending = []
+    for node in dict.fromkeys(nodes):
+        if node.realized is None and node.op is not Ops.BUFFER:
+            if node.op in (Ops.SCALAR, Ops.CONST):
+                node.realized = UOp.new(Ops.BUFFER, (), Buffer(leaf_value(node)))
+            else:
+                pending.append(node)
+    return pending
 
 
 def _plan(structure: Structure) -> Plan:
@@ -98,50 +112,56 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
             leaves.append(leaf)
             key.append(leaf.arg.layout)
             continue
-        before = len(stack)
-        for source in node.src:
-            if source not in number and source.op is not scalar:
-                stack.append(source)
-        if len(stack) > before:
-            continue
+        src = node.src
+        if len(src) == 2:
+            left, right = number.get(src[0]), number.get(src[1])
+            if left is not None and right is not None:  # most nodes, once their sources are done
+                entry: tuple = (node.op, node.arg, left, right)
+            else:
+                entry = ()
+        else:
+            entry = ()
+        if not entry:
+            before = len(stack)
+            for source in src:
+                if source not in number and source.op is not scalar:
+                    stack.append(source)
+            if len(stack) > before:
+                continue
+            entry = _entry(node, number, leaves)
         stack.pop()
         number[node] = len(key)
+        key.append(entry)
         if node.demanded:
             again.append(node)
-        op = node.op
-        if op in _EXPENSIVE:
+        if not looking:
+            node.demanded += 1
+        if node.op in _EXPENSIVE:
             expensive = True
-        if len(node.src) == 2:
-            left, right = node.src
-            if left.op is not scalar and right.op is not scalar:
-                key.append((op, node.arg, number[left], number[right]))  # most nodes
-                continue
-        entry: list[object] = [op, node.arg]
-        if not node.src:
-            # CONST and IOTA are their own structure; a SCALAR here is a root, whose number is nobody's structure.
-            entry = [op, node.dtype] if op is scalar else [node]
-            if op is scalar:
-                leaves.append(node)
-        for source in node.src:
-            if source.op is scalar:
-                # Each use has a slot of its own: numbers that happen to be equal make no other structure.
-                leaves.append(source)
-                entry.append(source.dtype)
-            else:
-                entry.append(number[source])
-        key.append(tuple(entry))
-    node = leaf = source = left = right = None  # these references, like those of `again`, would look like somebody's
+    node = leaf = source = src = None  # these references, like those of `again`, would look like somebody's
     stored = dict.fromkeys(roots, "asked for")
     if again:
         stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
         again.clear()
     if expensive:
         stored |= dict.fromkeys(_still_held(number, memory, set(stored)), "somebody holds it and may ask for it")
-    if not looking:
-        for node in number:
-            node.demanded += 1
-    key.extend(number[node] for node in stored)
+    key.extend(map(number.__getitem__, stored))
     return Structure(tuple(key), leaves, number, memory, stored)
+
+
+def _entry(node: UOp, number: dict[UOp, int], leaves: list[UOp]) -> tuple:
+    """A node's part of the key; the numbers among its sources join `leaves`."""
+    if not node.src:
+        return (node,)  # CONST and IOTA are their own structure
+    entry: list[object] = [node.op, node.arg]
+    for source in node.src:
+        if source.op is Ops.SCALAR:
+            # Each use has a slot of its own: numbers that happen to be equal make no other structure.
+            leaves.append(source)
+            entry.append(source.dtype)
+        else:
+            entry.append(number[source])
+    return tuple(entry)
 
 
 def canonical(structure: Structure) -> dict[UOp, str]:
@@ -161,7 +181,7 @@ def canonical(structure: Structure) -> dict[UOp, str]:
         if node in made:
             continue
         leaf = structure.memory.get(node, node)
-        if leaf.op in (Ops.BUFFER, Ops.SCALAR):
+        if leaf.op is Ops.BUFFER:
             made[node] = made[leaf] = made.get(leaf) or argument(leaf)
         elif not leaf.src:
             made[node] = node

@@ -185,10 +185,13 @@ def logaddexp(x: UOp, y: UOp) -> UOp:
     larger, smaller = x.alu(Ops.MAXIMUM, y), x.alu(Ops.MINIMUM, y)
     ordinary = abs(fast) >= abs(larger) * CANCELLATION
     # Only there is the slow way right: elsewhere its operands may be anything.
-    less_one = expm1_of_pair((larger, number(0.0)))
-    other = exponential_of_negative(smaller)
-    high, low = exact_sum(less_one[0], other[0])
-    high, low = exact_sum(high, low + (less_one[1] + other[1]))
+    less_one, less_one_rest = expm1_of_pair((larger, number(0.0)))
+    # The products in there lose bits of the tiniest operands, whose expm1 they are themselves.
+    tiny = abs(larger) < 2.0**-900
+    less_one, less_one_rest = tiny.where(larger, less_one), tiny.where(number(0.0), less_one_rest)
+    other, other_rest = exponential_of_negative(smaller)
+    high, low = exact_sum(less_one, other)
+    high, low = exact_sum(high, low + (less_one_rest + other_rest))
     s, rest = near_one(high, low)
     return UOp.new(Ops.GUARDED, (fast, ordinary.where(fast, s + rest), ordinary))
 
