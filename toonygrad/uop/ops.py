@@ -1,22 +1,36 @@
 """Every operation of the graph: the grammar on one page.
 
-A UOp is (op, src, arg). This table gives, for each op, how many sources it takes, what its arg holds and what it means. Three groups stand
-below one another: what a recorded array program is made of, what scalar arithmetic is made of (shared by the recorded graph and the
-kernels), and what a loop nest is made of. Every other room reads this table; it imports nothing.
+A UOp is (op, src, arg). For each op this page says how many sources it takes, its group, what it means, what
+its arg holds, and which data types arithmetic takes. Three parts stand below one another: what a recorded
+array program is made of, scalar arithmetic (shared by recorded graphs and kernels), and what a loop nest is
+made of. Every other room reads this page; it imports nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """One operation. Compared and hashed by identity, which keeps interning a node cheap."""
+    """One operation. Compared and hashed by identity, which keeps interning a node cheap.
 
-    name: str
-    arity: int | None  # None: any number of sources
+    Attributes
+    ----------
+    name : as the class Ops has it
+    arity : how many sources; None for any number
+    group, meaning : what it is, what it does
+    arg : what the arg of its nodes holds; empty for nothing
+    takes : for arithmetic, the category (dtypes.CATEGORIES) of the data types it is recorded for
+    """
+
+    name: str = field(init=False)
+    arity: int | None
     group: str
-    arg: str
     meaning: str
+    arg: str = field(default="", kw_only=True)
+    takes: str = field(default="any", kw_only=True)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        object.__setattr__(self, "name", name)
 
     def __repr__(self) -> str:
         return self.name
@@ -25,114 +39,124 @@ class Op:
 class Ops:
     """The operations, by name. `Ops.all()` lists them."""
 
-    # -- leaves of a recorded graph ------------------------------------------------------------------------------------------------------
-    BUFFER = Op("BUFFER", 0, "leaf", "Buffer", "memory that exists; the Buffer's array gives shape, strides and dtype")
-    SCALAR = Op("SCALAR", 0, "leaf", "(bits, value)", "a number the user gave: an argument of the kernel, never part of its source")
-    ARGUMENT = Op("ARGUMENT", 0, "leaf", "(slot, dtype, shape, strides)", "what stands for a BUFFER, or for one use of a SCALAR (strides None), in a plan")
-    CONST = Op("CONST", 0, "leaf", "(bits, value)", "a number of the engine's own: part of a kernel's source")
-    IOTA = Op("IOTA", 0, "leaf", "(shape, axis)", "each element's own position along an axis, int64")
+    # -- leaves of a recorded graph --------------------------------------------------------------------------
+    BUFFER = Op(0, "leaf", "memory that exists; its array gives shape, strides and dtype", arg="Buffer")
+    SCALAR = Op(0, "leaf", "a number of the user's: an argument, never part of a kernel's source", arg="value")
+    # In a plan: what stands for a BUFFER, or (strides None) for one use of a SCALAR.
+    ARGUMENT = Op(0, "leaf", "whatever a plan is run with", arg="(slot, dtype, shape, strides)")
+    CONST = Op(0, "leaf", "a number of the engine's own: part of a kernel's source", arg="value")
+    IOTA = Op(0, "leaf", "each element's own position along an axis, int64", arg="(shape, axis)")
 
-    # -- movement: index functions, never a kernel of their own --------------------------------------------------------------------------
-    RESHAPE = Op("RESHAPE", 1, "movement", "shape", "the same elements in row-major order under another shape")
-    PERMUTE = Op("PERMUTE", 1, "movement", "axes", "axis k of the result is axis axes[k] of the source")
-    EXPAND = Op("EXPAND", 1, "movement", "shape", "axes of size one (or missing in front) repeated to a shape")
-    SLICE = Op("SLICE", 1, "movement", "((start, step, size), ...)", "for each axis size elements from start by step, step != 0")
+    # -- movement: index functions, never a kernel of their own ----------------------------------------------
+    RESHAPE = Op(1, "movement", "the same elements in row-major order under another shape", arg="shape")
+    PERMUTE = Op(1, "movement", "axis k of the result is axis axes[k] of the source", arg="axes")
+    EXPAND = Op(1, "movement", "axes of size one (or missing in front) repeated to a shape", arg="shape")
+    SLICE = Op(1, "movement", "along each axis size elements from start on", arg="((start, step, size), ...)")
 
-    # -- over axes -----------------------------------------------------------------------------------------------------------------------
-    REDUCE = Op("REDUCE", None, "reduction", "(op, axes) | op", "combine along axes, which vanish; in a kernel over the ranges src[1:]")
-    SCAN = Op("SCAN", 1, "reduction", "(op, axis)", "running combination along an axis, inclusive")
-    GATHER = Op("GATHER", None, "gather", "(axes, position, call)", "src[0] at integer arrays src[1:] for axes; their shape stands at position")
-    CONCAT = Op("CONCAT", None, "concat", "axis", "sources one behind the other along an axis")
-    EXTERNAL = Op("EXTERNAL", None, "external", "(name, parameters, dtype, shape)", "a library's routine, opaque to fusion: runtime/external.py has it")
+    # -- over axes -------------------------------------------------------------------------------------------
+    # In a kernel the arg is the combining op alone, and src[1:] are the ranges.
+    REDUCE = Op(None, "reduction", "combine along axes, which vanish", arg="(op, axes)")
+    SCAN = Op(None, "reduction", "running combination along an axis, inclusive", arg="(op, axis)")
+    # The common shape of the indices stands at position; call is the user's, for errors.
+    GATHER = Op(None, "gather", "src[0] at integers src[1:] along axes", arg="(axes, position, call)")
+    CONCAT = Op(None, "concat", "sources one behind the other along an axis", arg="axis")
+    # runtime/external.py has the routines.
+    EXTERNAL = Op(None, "external", "a library's routine, opaque", arg="(name, parameters, dtype, shape)")
 
-    # -- arithmetic, elementwise on the recorded graph, scalar in a kernel ---------------------------------------------------------------
-    CAST = Op("CAST", 1, "unary", "dtype", "convert; floats to integers truncate and saturate, NaN gives 0; integers wrap")
-    BITCAST = Op("BITCAST", 1, "unary", "dtype", "the same bits as another type of the same size")
-    NEG = Op("NEG", 1, "unary", "", "-x")
-    ABS = Op("ABS", 1, "unary", "", "|x|, for complex numbers the modulus")
-    NOT = Op("NOT", 1, "unary", "", "bitwise not; for booleans the logical one")
-    SQRT = Op("SQRT", 1, "unary", "", "square root, correctly rounded for reals")
-    FLOOR = Op("FLOOR", 1, "unary", "", "largest integral value not above x")
-    CEIL = Op("CEIL", 1, "unary", "", "smallest integral value not below x")
-    TRUNC = Op("TRUNC", 1, "unary", "", "integral value next to x towards zero")
-    ROUND = Op("ROUND", 1, "unary", "", "nearest integral value, halves to even")
-    REAL = Op("REAL", 1, "unary", "", "real part")
-    IMAG = Op("IMAG", 1, "unary", "", "imaginary part")
-    CONJ = Op("CONJ", 1, "unary", "", "complex conjugate")
+    # -- arithmetic, elementwise on the recorded graph, scalar in a kernel -----------------------------------
+    # Floats to integers truncate and saturate, NaN gives 0; integers wrap.
+    CAST = Op(1, "unary", "the value as another type", arg="dtype")
+    BITCAST = Op(1, "unary", "the same bits as another type of the same size", arg="dtype")
+    NEG = Op(1, "unary", "-x", takes="numeric")
+    ABS = Op(1, "unary", "|x|, for complex numbers the modulus", takes="numeric")
+    NOT = Op(1, "unary", "bitwise not; for booleans the logical one", takes="integer or boolean")
+    SQRT = Op(1, "unary", "square root, correctly rounded for reals", takes="floating")
+    FLOOR = Op(1, "unary", "largest integral value not above x", takes="real numeric")
+    CEIL = Op(1, "unary", "smallest integral value not below x", takes="real numeric")
+    TRUNC = Op(1, "unary", "integral value next to x towards zero", takes="real numeric")
+    ROUND = Op(1, "unary", "nearest integral value, halves to even", takes="numeric")
+    REAL = Op(1, "unary", "real part", takes="numeric")
+    IMAG = Op(1, "unary", "imaginary part", takes="numeric")
+    CONJ = Op(1, "unary", "complex conjugate", takes="numeric")
 
-    ADD = Op("ADD", 2, "binary", "", "x + y")
-    SUB = Op("SUB", 2, "binary", "", "x - y")
-    MUL = Op("MUL", 2, "binary", "", "x * y")
-    DIV = Op("DIV", 2, "binary", "", "x / y of floats")
-    FLOORDIV = Op("FLOORDIV", 2, "binary", "", "floor(x / y); integers by zero give 0, INT_MIN // -1 wraps")
-    REMAINDER = Op("REMAINDER", 2, "binary", "", "x - y * floor(x / y), the sign of y; integers by zero give 0")
-    MAXIMUM = Op("MAXIMUM", 2, "binary", "", "the larger; NaN if either is")
-    MINIMUM = Op("MINIMUM", 2, "binary", "", "the smaller; NaN if either is")
-    AND = Op("AND", 2, "binary", "", "bitwise and; for booleans the logical one")
-    OR = Op("OR", 2, "binary", "", "bitwise or; for booleans the logical one")
-    XOR = Op("XOR", 2, "binary", "", "bitwise exclusive or; for booleans the logical one")
-    SHL = Op("SHL", 2, "binary", "", "x << y; 0 where y is negative or past the width")
-    SHR = Op("SHR", 2, "binary", "", "x >> y, arithmetic for signed; the sign's fill where y is negative or past the width")
-    COPYSIGN = Op("COPYSIGN", 2, "binary", "", "|x| with the sign of y")
-    NEXTAFTER = Op("NEXTAFTER", 2, "binary", "", "the next float from x towards y")
-    COMPLEX = Op("COMPLEX", 2, "binary", "", "x + iy")
-    LT = Op("LT", 2, "comparison", "", "x < y")
-    LE = Op("LE", 2, "comparison", "", "x <= y")
-    EQ = Op("EQ", 2, "comparison", "", "x == y")
-    NE = Op("NE", 2, "comparison", "", "x != y")
-    WHERE = Op("WHERE", 3, "ternary", "", "y where x is true, else z")
-    FMA = Op("FMA", 3, "ternary", "", "x * y + z, rounded once")
+    ADD = Op(2, "binary", "x + y", takes="numeric")
+    SUB = Op(2, "binary", "x - y", takes="numeric")
+    MUL = Op(2, "binary", "x * y", takes="numeric")
+    DIV = Op(2, "binary", "x / y of floats", takes="floating")
+    # Of integers: by zero they give 0, and INT_MIN // -1 wraps.
+    FLOORDIV = Op(2, "binary", "floor(x / y)", takes="real numeric")
+    REMAINDER = Op(2, "binary", "x - y * floor(x / y), of the sign of y", takes="real numeric")
+    MAXIMUM = Op(2, "binary", "the larger; NaN if either is", takes="real numeric")
+    MINIMUM = Op(2, "binary", "the smaller; NaN if either is", takes="real numeric")
+    AND = Op(2, "binary", "bitwise and; for booleans the logical one", takes="integer or boolean")
+    OR = Op(2, "binary", "bitwise or; for booleans the logical one", takes="integer or boolean")
+    XOR = Op(2, "binary", "bitwise exclusive or; for booleans the logical one", takes="integer or boolean")
+    # Amounts that are negative or past the width shift everything out: 0, or SHR's fill.
+    SHL = Op(2, "binary", "x << y", takes="integral")
+    SHR = Op(2, "binary", "x >> y, filling with the sign of signed integers", takes="integral")
+    COPYSIGN = Op(2, "binary", "|x| with the sign of y", takes="real floating")
+    NEXTAFTER = Op(2, "binary", "the next float from x towards y", takes="real floating")
+    COMPLEX = Op(2, "binary", "x + iy", takes="real floating")
+    LT = Op(2, "comparison", "x < y", takes="real numeric")
+    LE = Op(2, "comparison", "x <= y", takes="real numeric")
+    EQ = Op(2, "comparison", "x == y")
+    NE = Op(2, "comparison", "x != y")
+    WHERE = Op(3, "ternary", "y where x is true, else z")
+    FMA = Op(3, "ternary", "x * y + z, rounded once", takes="real numeric")
 
-    # -- transcendentals: recorded as they are, decomposed by codegen/transcendental.py ---------------------------------------------------
-    EXP = Op("EXP", 1, "transcendental", "", "e ** x")
-    EXPM1 = Op("EXPM1", 1, "transcendental", "", "e ** x - 1")
-    LOG = Op("LOG", 1, "transcendental", "", "natural logarithm")
-    LOG1P = Op("LOG1P", 1, "transcendental", "", "log(1 + x)")
-    LOG2 = Op("LOG2", 1, "transcendental", "", "logarithm to base 2")
-    LOG10 = Op("LOG10", 1, "transcendental", "", "logarithm to base 10")
-    SIN = Op("SIN", 1, "transcendental", "", "sine of radians")
-    COS = Op("COS", 1, "transcendental", "", "cosine of radians")
-    TAN = Op("TAN", 1, "transcendental", "", "tangent of radians")
-    ASIN = Op("ASIN", 1, "transcendental", "", "inverse sine, radians")
-    ACOS = Op("ACOS", 1, "transcendental", "", "inverse cosine, radians")
-    ATAN = Op("ATAN", 1, "transcendental", "", "inverse tangent, radians")
-    SINH = Op("SINH", 1, "transcendental", "", "hyperbolic sine")
-    COSH = Op("COSH", 1, "transcendental", "", "hyperbolic cosine")
-    TANH = Op("TANH", 1, "transcendental", "", "hyperbolic tangent")
-    ASINH = Op("ASINH", 1, "transcendental", "", "inverse hyperbolic sine")
-    ACOSH = Op("ACOSH", 1, "transcendental", "", "inverse hyperbolic cosine")
-    ATANH = Op("ATANH", 1, "transcendental", "", "inverse hyperbolic tangent")
-    ATAN2 = Op("ATAN2", 2, "transcendental", "", "angle of the point (y, x) = (src[1], src[0]), radians")
-    POW = Op("POW", 2, "transcendental", "", "x ** y; integers with a negative exponent give 0, but for bases 1 and -1")
-    HYPOT = Op("HYPOT", 2, "transcendental", "", "sqrt(x * x + y * y) without overflow")
-    LOGADDEXP = Op("LOGADDEXP", 2, "transcendental", "", "log(exp(x) + exp(y)) without overflow")
+    # -- transcendentals: recorded as they are, decomposed by codegen/transcendental.py ----------------------
+    EXP = Op(1, "transcendental", "e ** x", takes="floating")
+    EXPM1 = Op(1, "transcendental", "e ** x - 1", takes="floating")
+    LOG = Op(1, "transcendental", "natural logarithm", takes="floating")
+    LOG1P = Op(1, "transcendental", "log(1 + x)", takes="floating")
+    LOG2 = Op(1, "transcendental", "logarithm to base 2", takes="floating")
+    LOG10 = Op(1, "transcendental", "logarithm to base 10", takes="floating")
+    SIN = Op(1, "transcendental", "sine of radians", takes="floating")
+    COS = Op(1, "transcendental", "cosine of radians", takes="floating")
+    TAN = Op(1, "transcendental", "tangent of radians", takes="floating")
+    ASIN = Op(1, "transcendental", "inverse sine, radians", takes="floating")
+    ACOS = Op(1, "transcendental", "inverse cosine, radians", takes="floating")
+    ATAN = Op(1, "transcendental", "inverse tangent, radians", takes="floating")
+    SINH = Op(1, "transcendental", "hyperbolic sine", takes="floating")
+    COSH = Op(1, "transcendental", "hyperbolic cosine", takes="floating")
+    TANH = Op(1, "transcendental", "hyperbolic tangent", takes="floating")
+    ASINH = Op(1, "transcendental", "inverse hyperbolic sine", takes="floating")
+    ACOSH = Op(1, "transcendental", "inverse hyperbolic cosine", takes="floating")
+    ATANH = Op(1, "transcendental", "inverse hyperbolic tangent", takes="floating")
+    ATAN2 = Op(2, "transcendental", "angle of the point (src[1], src[0]), radians", takes="real floating")
+    # Integers with a negative exponent give 0, but for bases 1 and -1.
+    POW = Op(2, "transcendental", "x ** y", takes="numeric")
+    HYPOT = Op(2, "transcendental", "sqrt(x * x + y * y) without overflow", takes="real floating")
+    LOGADDEXP = Op(2, "transcendental", "log(exp(x) + exp(y)) without overflow", takes="real floating")
 
-    # -- kernels: what a loop nest adds --------------------------------------------------------------------------------------------------
-    POINTER = Op("POINTER", 0, "kernel", "(slot, dtype)", "an array argument")
-    SIZE = Op("SIZE", 0, "kernel", "name", "an int64 argument: an extent, a stride, an offset")
-    NUMBER = Op("NUMBER", 0, "kernel", "(slot, dtype)", "a scalar argument")
-    RANGE = Op("RANGE", 0, "kernel", "(kind, position)", "a loop's variable, int64; kinds: outer, inner, split")
-    QUOTIENT = Op("QUOTIENT", 2, "kernel", "", "x / y truncated; y is known to be safe")
-    MODULO = Op("MODULO", 2, "kernel", "", "x - y * QUOTIENT(x, y); y is known to be safe")
-    SHIFT_LEFT = Op("SHIFT_LEFT", 2, "kernel", "", "x << y; y is known to lie inside the width")
-    SHIFT_RIGHT = Op("SHIFT_RIGHT", 2, "kernel", "", "x >> y; y is known to lie inside the width")
-    REASSOCIATING_ADD = Op("REASSOCIATING_ADD", 2, "kernel", "", "x + y of a reduction's own step, which may be reordered")
-    REASSOCIATING_MUL = Op("REASSOCIATING_MUL", 2, "kernel", "", "x * y of a reduction's own step, which may be reordered")
-    GUARDED = Op("GUARDED", 3, "kernel", "", "src[0] (fast) where src[2] holds, else src[1] (slow, good for every argument)")
-    TWO_OVER_PI = Op("TWO_OVER_PI", 1, "kernel", "", "64 bits of 2/pi's binary fraction from bit 64 * x on, as uint64")
-    ACCESS = Op("ACCESS", None, "kernel", "(array, dtype, coefficients, offset)", "element of a kernel's array at offset + the sum of coefficient * src")
-    AFFINE = Op("AFFINE", None, "kernel", "(coefficients, offset)", "the int64 number offset + the sum of coefficient * src")
-    LOAD = Op("LOAD", 2, "kernel", "", "the element of POINTER src[0] at index src[1]")
-    CHECKED = Op("CHECKED", 2, "kernel", "slot", "index src[0], clamped; the status array notes where src[1] says it was out of bounds")
-    VARIABLE = Op("VARIABLE", 0, "kernel", "(name, dtype)", "a local that statements assign")
-    SCRATCH = Op("SCRATCH", 0, "kernel", "(name, dtype, length)", "a small array of the kernel's own")
+    # -- kernels: what a loop nest adds ----------------------------------------------------------------------
+    POINTER = Op(0, "kernel", "an array argument", arg="(name, dtype)")
+    SIZE = Op(0, "kernel", "an int64 argument: an extent, a stride; before, ('size', number)", arg="name")
+    NUMBER = Op(0, "kernel", "a scalar argument", arg="(position, dtype)")
+    RANGE = Op(0, "kernel", "a loop's variable, int64; in a nest the name is text", arg="name")
+    QUOTIENT = Op(2, "kernel", "x / y truncated; y is known to be safe")
+    MODULO = Op(2, "kernel", "x - y * QUOTIENT(x, y); y is known to be safe")
+    SHIFT_LEFT = Op(2, "kernel", "x << y; y is known to lie inside the width")
+    SHIFT_RIGHT = Op(2, "kernel", "x >> y; y is known to lie inside the width")
+    REASSOCIATING_ADD = Op(2, "kernel", "x + y of a reduction's own step, which may be reordered")
+    REASSOCIATING_MUL = Op(2, "kernel", "x * y of a reduction's own step, which may be reordered")
+    GUARDED = Op(3, "kernel", "src[0] (fast) where src[2] holds, else src[1] (slow, good for every argument)")
+    TWO_OVER_PI = Op(1, "kernel", "64 bits of 2/pi's binary fraction from bit 64 * x on, as uint64")
+    # ACCESS and AFFINE stand for numbers: offset + the sum of coefficient * source.
+    ACCESS = Op(None, "kernel", "element of an array", arg="(array, dtype, coefficients, offset)")
+    AFFINE = Op(None, "kernel", "an index, int64", arg="(coefficients, offset)")
+    LOAD = Op(2, "kernel", "element src[1] of POINTER or SCRATCH src[0]")
+    # The status array notes at place where src[1] says that the index was out of bounds.
+    CHECKED = Op(2, "kernel", "index src[0], clamped", arg="place")
+    VARIABLE = Op(0, "kernel", "a local that statements assign", arg="(name, dtype)")
+    SCRATCH = Op(0, "kernel", "a small array of the kernel's own", arg="(name, dtype, length)")
 
-    # -- statements of a loop nest -------------------------------------------------------------------------------------------------------
-    LOOP = Op("LOOP", None, "statement", "", "for src[0] (a RANGE) in [src[1], src[2]): the statements src[3:]")
-    ASSIGN = Op("ASSIGN", 2, "statement", "", "VARIABLE src[0] becomes src[1]")
-    STORE = Op("STORE", 3, "statement", "", "element src[1] of POINTER or SCRATCH src[0] becomes src[2]")
-    IF = Op("IF", None, "statement", "", "where src[0] holds: the statements src[1:]")
-    SINK = Op("SINK", None, "statement", "", "statements in order: a kernel's body")
+    # -- statements of a loop nest ---------------------------------------------------------------------------
+    LOOP = Op(None, "statement", "for src[0] (a RANGE) in [src[1], src[2]): the statements src[3:]")
+    ASSIGN = Op(2, "statement", "VARIABLE src[0] becomes src[1]")
+    STORE = Op(3, "statement", "element src[1] of POINTER or SCRATCH src[0] becomes src[2]")
+    IF = Op(None, "statement", "where src[0] holds: the statements src[1:]")
+    SINK = Op(None, "statement", "statements in order: a kernel's body")
 
     @classmethod
     def all(cls) -> tuple[Op, ...]:
@@ -150,5 +174,5 @@ COMPARISONS = _group("comparison")
 TRANSCENDENTAL = _group("transcendental")
 ELEMENTWISE = _group("unary", "binary", "comparison", "ternary", "transcendental")
 STATEMENTS = _group("statement")
-COMMUTATIVE = frozenset({Ops.ADD, Ops.MUL, Ops.MAXIMUM, Ops.MINIMUM, Ops.AND, Ops.OR, Ops.XOR, Ops.EQ, Ops.NE})
+# What REDUCE and SCAN combine with; AND and OR of booleans alone.
 REDUCING = frozenset({Ops.ADD, Ops.MUL, Ops.MAXIMUM, Ops.MINIMUM, Ops.AND, Ops.OR})
