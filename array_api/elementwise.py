@@ -163,15 +163,15 @@ def _unary(name: str, op: Op, meaning: str) -> Unary:
     return _named(function, name, _UNARY_PAGE, meaning, record.takes(op))
 
 
-def _binary(name: str, op: Op, meaning: str, swapped: bool = False) -> Binary:
-    """The function that records `op` of two operands, the other way round where `swapped`."""
-    recorder = binary_recorder(name, op, swapped)
+def _binary(name: str, op: Op, meaning: str, mirrored: bool = False) -> Binary:
+    """The function that records `op` of two operands, of the second one first where `mirrored`."""
+    recorder = binary_recorder(name, op, mirrored=mirrored)
 
     def function(x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
         if type(x1) is Array and (type(x2) is Array or isinstance(x2, Scalar)):
             return recorder(x1, x2)
         left, right = operand(name, x1), operand(name, x2)
-        return from_node(record.elementwise(name, op, *((right, left) if swapped else (left, right))))
+        return from_node(record.elementwise(name, op, left, right, mirrored=mirrored))
 
     return _named(function, name, _BINARY_PAGE, meaning, record.takes(op))
 
@@ -243,9 +243,9 @@ equal = _binary("equal", Ops.EQ, "Whether elements are equal; NaN equals nothing
 floor_divide = _binary(
     "floor_divide", Ops.FLOORDIV, "Quotients rounded down; an integer divided by zero gives 0."
 )
-greater = _binary("greater", Ops.LT, "Whether elements of `x1` are greater.", swapped=True)
+greater = _binary("greater", Ops.LT, "Whether elements of `x1` are greater.", mirrored=True)
 greater_equal = _binary(
-    "greater_equal", Ops.LE, "Whether elements of `x1` are greater or equal.", swapped=True
+    "greater_equal", Ops.LE, "Whether elements of `x1` are greater or equal.", mirrored=True
 )
 hypot = _binary("hypot", Ops.HYPOT, "Square roots of the sums of squares, without overflow on the way.")
 less = _binary("less", Ops.LT, "Whether elements of `x1` are less.")

@@ -443,11 +443,17 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
     return array
 
 
-def binary_recorder(call: str, op: Op, swapped: bool = False) -> _Binary:
-    """The function that records `op` of an Array and an operand, the other way round where `swapped`.
+def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool = False) -> _Binary:
+    """The function that records `op` of an Array and an operand; it answers NotImplemented for what is none.
 
-    It answers NotImplemented for what is no operand. Errors name `call`.
+    Parameters
+    ----------
+    call : what errors call it
+    op : what it records
+    reflected : the operand stands on the left, as in `__radd__`
+    mirrored : `op` takes the right one first: x > y is LT of y and x
     """
+    swapped = reflected != mirrored
     allowed = record.allowed(op)
     comparison = op in COMPARISONS
     keeps_dtype = record.KEEPS_DTYPE
@@ -487,9 +493,8 @@ def binary_recorder(call: str, op: Op, swapped: bool = False) -> _Binary:
             right = node_of(from_foreign(call, np.asarray(other)))
         else:
             return NotImplemented
-        if swapped:
-            left, right = right, left
-        return from_node(record.elementwise(call, op, left, right))
+        operands = (right, left) if reflected else (left, right)
+        return from_node(record.elementwise(call, op, *operands, mirrored=mirrored))
 
     method.__name__ = method.__qualname__ = call
     return method
@@ -513,9 +518,9 @@ def _install() -> None:
     for name, op in arithmetic.items():
         forward = binary_recorder(f"__{name}__", op)
         setattr(Array, f"__{name}__", forward)
-        setattr(Array, f"__r{name}__", binary_recorder(f"__r{name}__", op, swapped=True))
+        setattr(Array, f"__r{name}__", binary_recorder(f"__r{name}__", op, reflected=True))
         setattr(Array, f"__i{name}__", _in_place_operator(f"__i{name}__", forward))
-    for name, op, swapped in (
+    for name, op, mirrored in (
         ("lt", Ops.LT, False),
         ("le", Ops.LE, False),
         ("gt", Ops.LT, True),
@@ -523,7 +528,7 @@ def _install() -> None:
         ("eq", Ops.EQ, False),
         ("ne", Ops.NE, False),
     ):
-        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op, swapped))
+        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op, mirrored=mirrored))
 
 
 def _in_place_operator(call: str, forward: _Binary) -> _Binary:
@@ -535,5 +540,5 @@ def _in_place_operator(call: str, forward: _Binary) -> _Binary:
 
 
 _POWER = binary_recorder("__pow__", Ops.POW)
-Array.__rpow__ = binary_recorder("__rpow__", Ops.POW, swapped=True)  # type: ignore[attr-defined]
+Array.__rpow__ = binary_recorder("__rpow__", Ops.POW, reflected=True)  # type: ignore[attr-defined]
 _install()

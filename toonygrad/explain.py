@@ -40,7 +40,7 @@ class ExplainedKernel:
     operations : the recorded operations it computes
     outputs : shape and data type of each result
     bytes_moved : bytes it reads and writes, each element once
-    bytes_least : how many of them no schedule could spare: inputs read, results asked for
+    bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
     how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"
     """
 
@@ -145,13 +145,15 @@ def explain(*arrays: Array) -> Explanation:
         return Explanation((), 0)
     roots = canonical(structure_of(pending, looking=True))
     steps = schedule(roots)
-    kernels = tuple(_explained(step, roots) for step in steps if not isinstance(step, Alias))
+    seen: set[UOp] = set()
+    kernels = tuple(_explained(step, roots, seen) for step in steps if not isinstance(step, Alias))
     return Explanation(kernels, peak_bytes(steps, frozenset(roots)))
 
 
-def _explained(step: Kernel | Routine, roots: Mapping[UOp, str]) -> ExplainedKernel:
+def _explained(step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp]) -> ExplainedKernel:
     read, written = bytes_read(step), bytes_written(step)
-    least = sum(count for node, count in read.items() if node.op is Ops.ARGUMENT)
+    least = sum(count for node, count in read.items() if node.op is Ops.ARGUMENT and node not in seen)
+    seen.update(read)
     least += sum(count for node, count in written.items() if node in roots)
     outputs = tuple((node.shape, node.dtype) for node in step.writes)
     moved = bytes_moved(step)

@@ -231,8 +231,8 @@ def check_takes(call: str, op: Op, node: UOp) -> None:
         raise dtype_error(call, _TAKES[op], node.dtype)
 
 
-def elementwise(call: str, op: Op, *operands: Operand) -> UOp:
-    """`op` of promoted operands.
+def elementwise(call: str, op: Op, *operands: Operand, mirrored: bool = False) -> UOp:
+    """`op` of promoted operands, in reverse order where `mirrored`.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def elementwise(call: str, op: Op, *operands: Operand) -> UOp:
         check_broadcast(call, *sources)
     elif dtype in _UNCHANGED.get(op, ()):
         return sources[0]
-    return UOp.new(op, tuple(sources))
+    return UOp.new(op, tuple(reversed(sources) if mirrored else sources))
 
 
 def squared(call: str, node: UOp) -> UOp:
