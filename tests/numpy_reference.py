@@ -69,7 +69,7 @@ def axes(ndim: int) -> st.SearchStrategy[Any]:
 
 
 def check(result: xp.Array, expected: Any, ulp: int | None = None) -> None:
-    """`result` has the type, shape and elements of `expected`; with `ulp`, to so many units in the last place.
+    """`result` has type, shape and elements of `expected`; with `ulp`, to so many units in the last place.
 
     NumPy's scalars count as 0-d arrays.
     """

@@ -25,8 +25,9 @@ from toonygrad.uop.shape import size_of
 # Floats are summed in blocks of this many, reordered freely inside a block (vector lanes), exactly between blocks:
 # 32 lanes leave 16 additions one after the other, fewer than NumPy's pairwise summation has.
 SUM_BLOCK = 512
-# Columns that one parallel step reduces together: 2 KiB of float64 accumulators stay in the first-level cache.
-COLUMN_BLOCK = 256
+# Columns that one parallel step reduces together: rows are then read a page or two at a time (256 columns took 1.5 times
+# as long), and their accumulators stay in the first-level cache.
+COLUMN_BLOCK = 1024
 # Elements of one chunk of a split reduction, and the parallel steps below which a reduction is split.
 CHUNK = 1 << 16
 FEWEST_STEPS = 64

@@ -1,14 +1,15 @@
 """UOp: a node of the one graph. Immutable, hash-consed, freed when nobody holds it.
 
-Two nodes with the same op, sources and arg are the same object, so equality is identity and a common subexpression exists once. Every
-layer above builds, reads and rewrites these nodes. Walks are iterative: a chain of 100,000 operations is a graph like any other.
+Two nodes with the same op, sources and arg are the same object, so equality is identity and a common subexpression
+exists once. Every layer above builds, reads and rewrites these nodes. Walks are iterative: a chain of 100,000
+operations is a graph like any other. Imports the page of ops, shape inference and the data types.
 """
 
 from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class UOp:
     depth
         The longest way down to a leaf, which bounds how much is recorded before something is computed.
     realized
-        The BUFFER that holds this node's value, once somebody has computed it. A memo, not part of the node's meaning.
+        The BUFFER that holds this node's value, once somebody has computed it. A memo, not part of its meaning.
     demanded
         How many computations had this node inside without storing it. The second one stores it (realize.py).
     """
@@ -94,7 +95,7 @@ class UOp:
 
     @staticmethod
     def scalar(value: Number, dtype: np.dtype) -> UOp:
-        """A number of the user's (or of a shape), an argument of the kernel: another value never compiles again."""
+        """A number of the user's (or of a shape), an argument of the kernel: another value never compiles."""
         return _number(Ops.SCALAR, value, dtype)
 
     def replace(self, src: tuple[UOp, ...]) -> UOp:
@@ -219,7 +220,7 @@ def _intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype,
     entry = _Entry(node, _forget)
     entry.key = key
     while (present := _table.setdefault(key, entry)) is not entry:
-        # Another thread made the same node between our look and our entry, or a dead one has not been forgotten yet.
+        # Another thread made the same node in the meantime, or a dead one has not been forgotten yet.
         other = present()
         if other is not None:
             return other
@@ -231,7 +232,7 @@ _INTEGER_BITS = {dtypes.bool_: "?", **{d: "q" for d in dtypes.SIGNED}, **{d: "Q"
 
 
 def number_bits(value: Number, dtype: np.dtype) -> tuple[int, ...]:
-    """`value` as 64-bit patterns, one of a real and two of a complex type: what a kernel is given, and what tells 0.0 from -0.0."""
+    """`value` as 64-bit patterns, two of a complex type: what tells 0.0 from -0.0, and 1 from True."""
     if dtype in dtypes.COMPLEX_FLOATING:
         value = complex(value)
         return (*number_bits(value.real, dtypes.float64), *number_bits(value.imag, dtypes.float64))
@@ -242,7 +243,7 @@ def number_bits(value: Number, dtype: np.dtype) -> tuple[int, ...]:
 
 
 def _number(op: Op, value: Number, dtype: np.dtype) -> UOp:
-    # Equality of numbers is not theirs of bits (0.0 == -0.0, nan != nan, 1 == True): the key holds type and bits instead.
+    # Numbers may be equal that aren't the same (0.0 == -0.0, nan != nan): the key holds type and bits instead.
     if dtype == dtypes.float32:
         value = float(np.float32(value))
     elif dtype.kind == "f":
@@ -258,8 +259,8 @@ def _number(op: Op, value: Number, dtype: np.dtype) -> UOp:
     return _intern(key, op, (), value, dtype, ())
 
 
-def toposort(*roots: UOp) -> list[UOp]:
-    """Every node below and including `roots`, each once, sources first."""
+def toposort(*roots: UOp, until: Container[UOp] = ()) -> list[UOp]:
+    """Every node below and including `roots`, each once, sources first; nothing below those in `until`."""
     order: list[UOp] = []
     done: set[UOp] = set()
     stack = list(reversed(roots))
@@ -268,7 +269,7 @@ def toposort(*roots: UOp) -> list[UOp]:
         if node in done:
             stack.pop()
             continue
-        waiting = [source for source in node.src if source not in done]
+        waiting = [] if node in until else [source for source in node.src if source not in done]
         if waiting:
             stack.extend(reversed(waiting))
             continue
@@ -286,15 +287,6 @@ def substitute(roots: Iterable[UOp], replacements: dict[UOp, UOp]) -> list[UOp]:
         if node not in made:
             made[node] = node.replace(tuple(made[source] for source in node.src))
     return [made[root] for root in roots]
-
-
-def consumers(order: Iterable[UOp]) -> dict[UOp, list[UOp]]:
-    """For each node of `order`, the nodes of `order` that have it as a source (once a use)."""
-    uses: dict[UOp, list[UOp]] = {node: [] for node in order}
-    for node in uses:
-        for source in node.src:
-            uses[source].append(node)
-    return uses
 
 
 def live_nodes() -> Iterator[UOp]:

@@ -41,7 +41,7 @@ class Ops:
 
     # -- leaves of a recorded graph --------------------------------------------------------------------------
     BUFFER = Op(0, "leaf", "memory that exists; its array gives shape, strides and dtype", arg="Buffer")
-    SCALAR = Op(0, "leaf", "a number of the user's: an argument, never part of a kernel's source", arg="value")
+    SCALAR = Op(0, "leaf", "a number of the user's: an argument, never part of kernel source", arg="value")
     # In a plan: what stands for a BUFFER, or (strides None) for one use of a SCALAR.
     ARGUMENT = Op(0, "leaf", "whatever a plan is run with", arg="(slot, dtype, shape, strides)")
     CONST = Op(0, "leaf", "a number of the engine's own: part of a kernel's source", arg="value")
