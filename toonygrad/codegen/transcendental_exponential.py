@@ -3,7 +3,7 @@
 codegen/transcendental.py lists them; the other transcendental rooms use `exponential` of a pair. The
 argument is k * ln 2 + r with |r| <= ln(2) / 2; r and its rounding error are kept as a pair, so that little
 more than the last addition rounds. The float32 forms run in float64 with shorter polynomials and round
-once. docs/minimax.py derives the coefficients.
+once; exp alone stays in float32. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def reduced(x: UOp, rounder: float, low: UOp | None = None) -> tuple[UOp, UOp, U
 
 
 def scale(value: UOp, shifted: UOp) -> UOp:
-    """value * 2 ** k for every |k| <= 1100, in two steps, so that only the last rounds; `shifted` is k +
-    ROUNDER + 2046."""
+    """value * 2 ** k for |k| <= 1100, in two steps of which only the last rounds; `shifted` is
+    k + ROUNDER + 2046."""
     pattern = bits(shifted)
     half = pattern >> 1
     return value * from_bits(half << SIGNIFICAND_BITS) * from_bits((pattern - half) << SIGNIFICAND_BITS)
@@ -216,8 +216,10 @@ def reciprocal_factorial(n: int) -> tuple[float, float]:
 
 
 def expm1_of_pair(x: Pair) -> Pair:
-    """e ** x - 1 to about 100 bits of itself for |x| < 0.7: Taylor's series of x / 32, and (1 + p) ** 2 - 1
-    = p * (2 + p) five times."""
+    """e ** x - 1 to about 100 bits of itself for |x| < 0.7.
+
+    Taylor's series of x / 32, and then five times (1 + p) ** 2 - 1 = p * (2 + p).
+    """
     r = (x[0] * 2.0**-5, x[1] * 2.0**-5)
     tail = polynomial(r[0], [reciprocal_factorial(n)[0] for n in range(8, 15)])
     series = (tail, number(0.0))
@@ -253,9 +255,8 @@ def hyperbolic(x: UOp, sine: bool) -> UOp:
     relative to itself."""
     x = (x > 711.0).where(number(711.0), x)  # both are infinite from there on
     shifted, r, error = reduced(x, ROUNDER + 1020)
-    growing = power_of_two(
-        shifted
-    )  # 2 ** (k - 3): an eighth, because cosh(k ln 2) / 4 can still be represented
+    # 2 ** (k - 3) and 2 ** (-k - 3): a quarter of the result is computed, because it can still be represented.
+    growing = power_of_two(shifted)
     falling = from_bits((2040 + ROUNDER_BITS - bits(shifted)).alu(Ops.MAXIMUM, 0) << SIGNIFICAND_BITS)
     sinh_k, cosh_k = growing - falling, growing + falling
     z = r * r

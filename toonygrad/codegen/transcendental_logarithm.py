@@ -68,8 +68,8 @@ INTEGER_BITS = 0x433 << SIGNIFICAND_BITS
 
 
 def split(x: UOp, subnormal: bool = True) -> tuple[UOp, UOp, UOp]:
-    """(k, m, 2 ** 52 biased exponent bits) with x = m * 2 ** k; x > 0 and finite, and normal unless
-    `subnormal`."""
+    """(k, m, k + 1023 as exponent bits) with x = m * 2 ** k, for finite x > 0; where `subnormal` is false, x is
+    normal, and only then the third is right."""
     bias: UOp | float = 2.0**52 + 1023
     if subnormal:
         small = x < LEAST_NORMAL
