@@ -1,7 +1,7 @@
 """The data types of the standard, their promotion, and what a Python scalar becomes beside an array.
 
-Data types are NumPy dtype objects, so that every library that speaks NumPy's understands ours. This is the lowest room: it imports
-NumPy alone, and everything above asks it.
+Data types are NumPy dtype objects, so that every library that speaks NumPy's understands ours. This is the
+lowest room: it imports NumPy alone, and everything above asks it.
 """
 
 import numpy as np
@@ -44,8 +44,8 @@ INDEX = int64
 def _promotion_table() -> dict[tuple[np.dtype, np.dtype], np.dtype]:
     """Every pair that has a common type: the standard's table, and integers with floats as NumPy has them.
 
-    A pair is missing where any answer would lose numbers silently or mixes truth values with numbers: booleans with numbers, and uint64
-    with signed integers (NumPy answers float64 there, which can't hold either).
+    A pair is missing where any answer would lose numbers silently or mix truth values with numbers: booleans
+    with numbers, and uint64 with signed integers (NumPy answers float64 there, which can't hold either).
     """
     table = {}
     for a in ALL:
@@ -74,10 +74,10 @@ _SUPPORTED = frozenset(ALL)
 
 
 def scalar_dtype(value: bool | int | float | complex, beside: np.dtype) -> np.dtype | None:
-    """The type of the result of a Python scalar `value` with an array of type `beside`; None where the two don't mix.
+    """The type of a Python scalar `value` with an array of type `beside`; None where the two don't mix.
 
-    As the standard's "mixing arrays with Python scalars": the array's type decides, unless the scalar is of a higher kind. A float beside
-    integers gives the default float, as NumPy has it.
+    As the standard's "mixing arrays with Python scalars": the array's type decides, unless the scalar is of a
+    higher kind. A float beside integers gives the default float, as NumPy has it.
     """
     kind = type(value)
     if kind is bool:

@@ -1,8 +1,9 @@
 """UOp: a node of the one graph. Immutable, hash-consed, freed when nobody holds it.
 
-Two nodes with the same op, sources and arg are the same object, so equality is identity and a common subexpression
-exists once. Every layer above builds, reads and rewrites these nodes. Walks are iterative: a chain of 100,000
-operations is a graph like any other. Imports the page of ops, shape inference and the data types.
+Two nodes with the same op, sources and arg are the same object, so equality is identity and a common
+subexpression exists once. Every layer above builds, reads and rewrites these nodes. Walks are iterative: a
+chain of 100,000 operations is a graph like any other. Imports the page of ops, shape inference and the data
+types.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class UOp:
     depth
         The longest way down to a leaf, which bounds how much is recorded before something is computed.
     realized
-        The BUFFER that holds this node's value, once somebody has computed it. A memo, not part of its meaning.
+        The BUFFER that holds this node's value, once somebody computed it. A memo, not part of its meaning.
     demanded
         How many computations had this node inside without storing it. The second one stores it (realize.py).
     """
@@ -228,29 +229,23 @@ def _intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype,
     return node
 
 
-_INTEGER_BITS = {dtypes.bool_: "?", **{d: "q" for d in dtypes.SIGNED}, **{d: "Q" for d in dtypes.UNSIGNED}}
+_float_bits, _complex_bits = struct.Struct("<d").pack, struct.Struct("<dd").pack
 
 
-def number_bits(value: Number, dtype: np.dtype) -> tuple[int, ...]:
-    """`value` as 64-bit patterns, two of a complex type: what tells 0.0 from -0.0, and 1 from True."""
-    if dtype in dtypes.COMPLEX_FLOATING:
-        value = complex(value)
-        return (*number_bits(value.real, dtypes.float64), *number_bits(value.imag, dtypes.float64))
-    form = _INTEGER_BITS.get(dtype, "d")
-    if form == "d":
-        return struct.unpack("<q", struct.pack("<d", value))
-    return (int(value) - (1 << 64) if form == "Q" and int(value) >> 63 else int(value),)
-
-
-def _number(op: Op, value: Number, dtype: np.dtype) -> UOp:
-    # Numbers may be equal that aren't the same (0.0 == -0.0, nan != nan): the key holds type and bits instead.
-    if dtype == dtypes.float32:
-        value = float(np.float32(value))
-    elif dtype.kind == "f":
-        value = float(value)
-    elif dtype.kind == "c":
-        value = complex(np.complex64(value)) if dtype == dtypes.complex64 else complex(value)
-    key = (op, dtype, number_bits(value, dtype))
+def _number(op: Op, value: Any, dtype: np.dtype) -> UOp:
+    # Numbers may be equal that aren't the same (0.0 == -0.0, nan != nan): the key holds type and bits.
+    identity: int | bytes
+    kind = dtype.kind
+    if kind == "f":
+        value = float(value) if dtype == dtypes.float64 else float(np.float32(value))
+        identity = _float_bits(value)
+    elif kind == "c":
+        value = complex(value) if dtype == dtypes.complex128 else complex(np.complex64(value))
+        identity = _complex_bits(value.real, value.imag)
+    else:
+        value = bool(value) if kind == "b" else int(value)
+        identity = value
+    key = (op, dtype, identity)
     entry = _table.get(key)
     if entry is not None:
         node = entry()

@@ -1,7 +1,8 @@
 """Patterns over UOps and tables of rules made of them: rules are data.
 
-A PatternMatcher is a list of (UPat, function) pairs; rewriting, decomposition and each stage's spec are such tables. A pattern's own depth
-is a few levels, so matching may recurse over the pattern, never over the graph.
+A PatternMatcher is a list of (UPat, function) pairs; rewriting, decomposition and each stage's spec are such
+tables. A pattern's own depth is a few levels, so matching may recurse over the pattern, never over the graph.
+Imports nodes and the page of ops.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class UPat:
     ----------
     op : the op, several of them, or None for any
     src : a pattern for each source; None for any sources
-    name : under which name the matched node is handed to the rule; a name used twice must match the same node twice
+    name : under which name the rule gets the matched node; used twice, it must match the same node twice
     dtype : the type, several of them, or None for any
     arg : the exact arg, or None for any
     """

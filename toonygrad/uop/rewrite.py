@@ -1,6 +1,7 @@
 """The one rewriting engine: a table of rules applied to a graph until nothing changes, without recursion.
 
-simplify and the decompositions of codegen are tables; this file runs them. A recorder can be switched on to see every step.
+simplify and the decompositions of codegen are tables; this file runs them. A recorder can be switched on to
+see every step. Imports nodes and patterns.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from toonygrad.uop.node import UOp
 from toonygrad.uop.pattern import PatternMatcher
 
-# A table that keeps rewriting one graph this often doesn't terminate: the largest kernels need some thousand steps.
+# A table that rewrites one graph this often doesn't terminate: the largest kernels need some thousand steps.
 MOST_STEPS = 1_000_000
 
 

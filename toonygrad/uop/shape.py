@@ -1,7 +1,8 @@
 """Data type and shape of every op's result, and broadcasting.
 
-`infer` is asked once when a node is made, so that every UOp knows its own shape and type; the layers that speak to users check arguments
-first and name the user's call, so an error raised here is the engine's own mistake. Imports the page of ops and the data types.
+`infer` is asked once when a node is made, so that every UOp knows its own shape and type. The layers that
+speak to users check arguments first and name the user's call, so an error raised here is the engine's own
+mistake. Imports the page of ops and the data types.
 """
 
 from __future__ import annotations

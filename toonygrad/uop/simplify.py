@@ -1,6 +1,7 @@
-"""Algebra on scalar nodes: constants folded, identities dropped. Codegen runs it on every kernel, with its own rules.
+"""Algebra on scalar nodes: constants folded, identities dropped. Codegen has these among its rules.
 
 Only what IEEE arithmetic allows: x + 0 changes -0.0 and x * 0 hides a NaN, so those fold for integers alone.
+Imports nodes, patterns and the data types.
 """
 
 from __future__ import annotations
