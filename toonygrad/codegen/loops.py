@@ -43,7 +43,7 @@ GRAIN = 1 << 17
 class Partial:
     """An output computed in chunks: the kernel stores one value for each chunk, the plan combines them with `op`."""
 
-    store: int
+    output: int
     op: Op
     chunks: int
     dtype: np.dtype
@@ -326,23 +326,24 @@ class _Reducing(_Builder):
 
     def partials(self, chunks: int) -> list[Partial]:
         """The outputs that come in chunks."""
-        return [
-            Partial(k, s.value.arg, chunks, accumulator_dtype(s.value.arg, s.value.dtype))
-            for k, s in enumerate(self.body.stores)
-            if s.value.op is Ops.REDUCE
-        ]
+        found: dict[int, Partial] = {}
+        for store in self.body.stores:
+            if store.value.op is Ops.REDUCE:
+                dtype = accumulator_dtype(store.value.arg, store.value.dtype)
+                if store.parts == 2:
+                    dtype = dtypes.COMPLEX_OF[dtype]
+                found[store.array] = Partial(store.array, store.value.arg, chunks, dtype)
+        return list(found.values())
 
     def store_chunk(self, store: Store, chunk: UOp, value: UOp) -> UOp:
-        """The STORE of a chunk's value in front of the output's own index."""
-        results = size_of([self.body.extents[a] for a in self.body.outer])
+        """The STORE of a chunk's value, each chunk's results behind those of the one before."""
+        results = size_of([self.body.extents[a] for a in self.body.outer]) * store.parts
         terms = [(self.atoms[a], c) for a, c in zip(store.index.src, store.index.arg[0], strict=True)]
-        pointer = self.arguments.pointer(True, store.array, 0, value.dtype)
+        pointer = self.arguments.pointer(True, store.array, store.index.arg[1], value.dtype)
         index = self.arguments.flat(True, store.array, terms)
-        if self.body.outer:
-            index = chunk * self.arguments.size("results", results) + index
-        else:
-            index = chunk
-        return UOp.new(Ops.STORE, (pointer, index, value))
+        if results == 1:
+            return UOp.new(Ops.STORE, (pointer, chunk, value))
+        return UOp.new(Ops.STORE, (pointer, chunk * self.arguments.size("results", results) + index, value))
 
     def bounds(self, over: UOp, chunk: UOp | None, length: int) -> tuple[list[UOp], UOp, UOp]:
         """Start and stop of a reduced range: the whole, or one chunk of it."""

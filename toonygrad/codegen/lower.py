@@ -65,6 +65,7 @@ class Store:
     array: int
     index: UOp  # AFFINE over ranges
     value: UOp
+    parts: int  # 2 for one part of a complex result, else 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def lower(kernel: Kernel) -> Body:
     half = len(indices)
     return Body(
         tuple(
-            Store(number, index, value)
+            Store(number, index, value, 2 if kernel.outputs[number].node.dtype in dtypes.COMPLEX_FLOATING else 1)
             for (number, *_), index, value in zip(stores, merged.nodes[:half], merged.nodes[half:], strict=True)
         ),
         merged.outer,

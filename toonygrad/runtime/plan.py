@@ -25,7 +25,7 @@ from toonygrad.schedule.fusion import Alias, Kernel, Routine, Step, View, schedu
 from toonygrad.schedule.memory import last_uses
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
-from toonygrad.uop.shape import size_of
+from toonygrad.uop.shape import Shape, size_of
 
 # Up to this many elements an expression is interpreted: NumPy's overhead is then below that of meeting a new kernel,
 # and the arithmetic costs microseconds either way.
@@ -214,20 +214,22 @@ class CompiledStep(RunStep):
     """A generated kernel, written when the plan is made and compiled when it first runs."""
 
     def __init__(self, kernel: Kernel, slot: dict[UOp, int]) -> None:
-        self.kernel = kernel
-        self.nest, self.source = generate(kernel)
+        nest, self.source = generate(kernel)
+        arguments = nest.arguments
         self._native: NativeKernel | None = None
-        arguments = self.nest.arguments
-        partials = {kernel.outputs[p.store].node: p for p in self.nest.partials} if self.nest.partials else {}
-        self._outputs = []
-        for output in kernel.outputs:
-            node, partial = output.node, partials.get(output.node)
+        self._extent, self._grain = nest.extent, nest.grain
+        partials = {partial.output: partial for partial in nest.partials}
+        # For each output its slot, what to allocate, and how to combine it where it comes in chunks.
+        self._outputs: list[tuple[int, Shape, np.dtype, tuple[np.ufunc, np.dtype] | None]] = []
+        for number, node in enumerate(kernel.writes):
+            partial = partials.get(number)
             if partial is None:
                 self._outputs.append((slot[node], node.shape, node.dtype, None))
             else:
-                self._outputs.append((slot[node], (partial.chunks, *node.shape), partial.dtype, (partial.op, node.dtype)))
+                shape = (partial.chunks, *node.shape)
+                self._outputs.append((slot[node], shape, partial.dtype, (_COMBINE[partial.op], node.dtype)))
         self._pointers = [
-            (output, k if output else slot[kernel.arrays[k]], offset * _element_size(pointer.dtype))
+            (output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
             for (output, k, offset), pointer in sorted(arguments.pointers.items(), key=lambda item: not item[0][0])
         ]
         self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
@@ -235,7 +237,7 @@ class CompiledStep(RunStep):
         self._numbers = [
             (first + k, *_number_slot(node, kernel, slot), node.dtype) for k, node in enumerate(arguments.numbers)
         ]
-        self._checked = any(p.name == "status" for p in self.source.parameters)
+        self._checks = kernel.checks
 
     def run(self, values: Slots) -> None:
         """Launch the kernel on the slots' memory."""
@@ -254,8 +256,8 @@ class CompiledStep(RunStep):
         addresses = array(
             "q", [(made[k] if output else values[k]).address + offset for output, k, offset in self._pointers]
         )
-        if self._checked:
-            status = array("q", [0] * len(self.kernel.checks))
+        status = array("q", [0] * len(self._checks))
+        if status:
             addresses.append(status.buffer_info()[0])
         integers = self._integers
         if self._numbers:
@@ -265,25 +267,17 @@ class CompiledStep(RunStep):
                 if part is not None:
                     value = value.imag if part else value.real
                 integers[place] = scalar_bits(dtype, value)
-        launch(native.address, addresses.buffer_info()[0], integers.buffer_info()[0], self.nest.extent, self.nest.grain)
-        if self._checked:
-            self._raise_out_of_bounds(status)
-        for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
-            if partial is not None:
-                op, dtype = partial
-                with np.errstate(all="ignore"):
-                    values[slot] = Buffer(np.asarray(_COMBINE[op].reduce(buffer.array, axis=0)).astype(dtype))
-        for slot in self.dead:
-            values[slot] = None
-
-    def _raise_out_of_bounds(self, status: Sequence[int]) -> None:
-        for (call, axis, size), outside in zip(self.kernel.checks, status, strict=True):
+        launch(native.address, addresses.buffer_info()[0], integers.buffer_info()[0], self._extent, self._grain)
+        for (call, axis, size), outside in zip(self._checks, status, strict=True):
             if outside:
                 raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
-
-
-def _element_size(dtype: np.dtype) -> int:
-    return dtype.itemsize
+        for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
+            if partial is not None:
+                combine, dtype = partial
+                with np.errstate(all="ignore"):
+                    values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
+        for slot in self.dead:
+            values[slot] = None
 
 
 def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
