@@ -255,7 +255,7 @@ def hyperbolic(x: UOp, sine: bool) -> UOp:
     relative to itself."""
     x = (x > 711.0).where(number(711.0), x)  # both are infinite from there on
     shifted, r, error = reduced(x, ROUNDER + 1020)
-    # 2 ** (k - 3) and 2 ** (-k - 3): a quarter of the result is computed, because it can still be represented.
+    # 2 ** (k - 3) and 2 ** (-k - 3), for a quarter of the result, whose parts can still be represented.
     growing = power_of_two(shifted)
     falling = from_bits((2040 + ROUNDER_BITS - bits(shifted)).alu(Ops.MAXIMUM, 0) << SIGNIFICAND_BITS)
     sinh_k, cosh_k = growing - falling, growing + falling

@@ -68,8 +68,10 @@ INTEGER_BITS = 0x433 << SIGNIFICAND_BITS
 
 
 def split(x: UOp, subnormal: bool = True) -> tuple[UOp, UOp, UOp]:
-    """(k, m, k + 1023 as exponent bits) with x = m * 2 ** k, for finite x > 0; where `subnormal` is false, x is
-    normal, and only then the third is right."""
+    """(k, m, k + 1023 as exponent bits) with x = m * 2 ** k, for finite x > 0.
+
+    Unless `subnormal`, x must be normal. With it the third is wrong for subnormal x.
+    """
     bias: UOp | float = 2.0**52 + 1023
     if subnormal:
         small = x < LEAST_NORMAL
