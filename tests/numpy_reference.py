@@ -68,10 +68,11 @@ def axes(ndim: int) -> st.SearchStrategy[Any]:
     return st.none() | one | several
 
 
-def check(result: xp.Array, expected: Any, ulp: int | None = None) -> None:
+def check(result: xp.Array, expected: Any, ulp: int | None = None, slack: float = 0.0) -> None:
     """`result` has type, shape and elements of `expected`; with `ulp`, to so many units in the last place.
 
-    NumPy's scalars count as 0-d arrays.
+    NumPy's scalars count as 0-d arrays. `slack` times the type's precision is added to what is allowed: for
+    sums that nearly cancel.
     """
     assert type(result) is xp.Array
     wanted = np.asarray(expected)
@@ -81,8 +82,9 @@ def check(result: xp.Array, expected: Any, ulp: int | None = None) -> None:
     if ulp is None or wanted.dtype.kind in "biu":
         np.testing.assert_array_equal(found, wanted)
         return
-    eps = np.finfo(wanted.dtype).eps
-    np.testing.assert_allclose(found, wanted, rtol=ulp * eps, atol=np.finfo(wanted.dtype).smallest_subnormal)
+    limits = np.finfo(wanted.dtype)
+    atol = slack * float(limits.eps) + float(limits.smallest_subnormal)
+    np.testing.assert_allclose(found, wanted, rtol=ulp * limits.eps, atol=atol)
 
 
 def same_bits(result: xp.Array, expected: np.ndarray) -> None:

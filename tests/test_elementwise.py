@@ -71,7 +71,7 @@ BINARY = {
     "hypot": (np.hypot, "real floating", 4),
     "less": (np.less, "real numeric", None),
     "less_equal": (np.less_equal, "real numeric", None),
-    "logaddexp": (np.logaddexp, "real floating", 8),
+    "logaddexp": (np.logaddexp, "real floating", 4),
     "logical_and": (np.logical_and, "any", None),
     "logical_or": (np.logical_or, "any", None),
     "logical_xor": (np.logical_xor, "any", None),
@@ -117,7 +117,7 @@ def test_unary(name, dtype):
         keep = np.isfinite(x) & np.isfinite(expected)
         x, expected = x[keep], expected[keep]
     check(getattr(xp, name)(xp.asarray(x)), expected, ulp)
-    if name in EXACT_ZEROS:
+    if name in EXACT_ZEROS and not (name == "abs" and dtype.kind == "c"):
         same_bits(getattr(xp, name)(xp.asarray(x)), expected)
 
 
@@ -137,7 +137,9 @@ def test_binary(name, dtype):
         finite = np.isfinite(a) & np.isfinite(b)
         a, b = np.broadcast_arrays(a, b)
         a, b, expected = a[finite], b[finite], expected[finite]
-    check(getattr(xp, name)(xp.asarray(a), xp.asarray(b)), expected, ulp)
+    # Where the sum of two powers of e is close to one, its logarithm is what cancellation leaves.
+    slack = 4.0 if name == "logaddexp" else 0.0
+    check(getattr(xp, name)(xp.asarray(a), xp.asarray(b)), expected, ulp, slack)
 
 
 @given(arrays(dtypes.REAL_NUMERIC, shape=(5,)), st.data())

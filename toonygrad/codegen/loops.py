@@ -10,7 +10,7 @@ the bits don't depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,8 @@ FEWEST_STEPS = 64
 FEW_ROWS, ROW_PIECE = 64, 1 << 14
 # Elements computed on the assumption that guards hold before that is checked.
 GUARD_BLOCK = 1024
+# Operations from which on a value is kept in the result's row and read back rather than computed again.
+DRAFT_OPERATIONS = 12
 # Scalar operations worth handing to another thread: some ten microseconds, several times the price of a launch.
 GRAIN = 1 << 17
 
@@ -380,7 +382,8 @@ class _Rows(_Reducing):
         chunks = -(-body.extents[first] // length) if length else 0
         step, chunk, statements, position = self.steps(body.outer, chunks)
         statements += self.decompose(position, body.outer)
-        waiting = [store for store in body.stores if set(store.index.src) - set(body.outer)]
+        waiting = [self._over_stage(s, stages) for s in body.stores if set(s.index.src) - set(body.outer)]
+        drafts = self._drafts(waiting, stages)
         for stage in stages:
             over = stage[0].src[1:]
             for a in over:
@@ -388,10 +391,12 @@ class _Rows(_Reducing):
             # A store over the very range of this stage shares its loop, if its value is known by then.
             here = [s for s in waiting if set(s.index.src) - set(body.outer) == set(over) and self._known(s)]
             waiting = [store for store in waiting if store not in here]
+            here += [draft for draft in drafts if draft.value in toposort(*stage)]
+            drafts = [draft for draft in drafts if draft not in here]
             statements += self._stage(stage, over, here, chunk, length)
             for store in here:
                 # Later loops over the row read it back, from cache, instead of computing it again.
-                (place,) = {s.src[:2] for s in [self.store(store)]}
+                place = self.store(store).src[:2]
                 self.results[store.value] = UOp.new(Ops.LOAD, place)
         for store in waiting:
             inner = [a for a in (*body.inner, *store.index.src) if a in store.index.src and a not in body.outer]
@@ -417,6 +422,33 @@ class _Rows(_Reducing):
             per_row // max(1, chunks),
             self.partials(chunks) if chunks else (),
         )
+
+    def _over_stage(self, store: Store, stages: Sequence[Sequence[UOp]]) -> Store:
+        """A store along the row in terms of the range that a stage runs over, so that equal expressions are equal."""
+        mine = [a for a in store.index.src if a not in self.body.outer]
+        mine.sort(key=lambda a: -_coefficient(store, a))
+        for over in (stage[0].src[1:] for stage in stages):
+            if mine != list(over) and [self.body.extents[a] for a in mine] == [self.body.extents[a] for a in over]:
+                index, value = substitute((store.index, store.value), dict(zip(mine, over, strict=True)))
+                return replace(store, index=index, value=value)
+        return store
+
+    def _drafts(self, waiting: Sequence[Store], stages: Sequence[Sequence[UOp]]) -> list[Store]:
+        """What a stage computes and a later store needs again, and is dear: kept in the row of the result meanwhile.
+
+        Softmax's exponentials are the example: summed, then divided by the sum.
+        """
+        last = stages[-1]
+        computed = [node for node in toposort(*(reduce.src[0] for reduce in last)) if node.src]
+        drafts = []
+        for store in waiting:
+            if set(store.index.src) - set(self.body.outer) != set(last[0].src[1:]) or store.parts != 1:
+                continue
+            needed = set(toposort(store.value))
+            shared = [node for node in computed if node in needed and node.dtype == store.value.dtype]
+            if shared and store.value not in shared and _operations(shared[-1]) > DRAFT_OPERATIONS:
+                drafts.append(replace(store, value=shared[-1]))
+        return drafts
 
     def _known(self, store: Store) -> bool:
         return all(node in self.results for node in toposort(store.value) if node.op is Ops.REDUCE)
@@ -497,6 +529,20 @@ class _Rows(_Reducing):
             *block_end,
         ]
         return [_loop(block, _ZERO, _pieces(length, size), statements)]
+
+
+def _operations(node: UOp) -> int:
+    """How many operations one element of `node` takes, reductions along the row apart."""
+    count, stack, seen = 0, [node], {node}
+    while stack:
+        top = stack.pop()
+        if top.op in (Ops.REDUCE, Ops.ACCESS, Ops.AFFINE):
+            continue
+        count += bool(top.src)
+        fresh = [s for s in top.src if s not in seen]
+        seen.update(fresh)
+        stack += fresh
+    return count
 
 
 def _coefficient(store: Store, a: UOp) -> int:
