@@ -16,6 +16,7 @@ from toonygrad.runtime.interpreter import leaf_value
 from toonygrad.runtime.plan import Plan, make_plan
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import MOVEMENT, Ops
+from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 
 # Plans kept. One is some kilobytes; a program that meets more structures than this makes the oldest ones anew.
 MOST_PLANS = 4096
@@ -71,7 +72,11 @@ def _plan(structure: Structure) -> Plan:
     key = (settings.compile, structure.key)
     plan = _plans.get(key)
     if plan is None:
-        plan = make_plan(canonical(structure), settings.compile)
+        roots = canonical(structure)
+        if settings.debug:
+            verify(RECORDED, structure.stored, given=structure.memory)
+            verify(CANONICAL, roots)
+        plan = make_plan(roots, settings.compile)
         counters.plans_made += 1
         while len(_plans) >= MOST_PLANS:
             # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't disturb it.
