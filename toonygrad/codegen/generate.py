@@ -1,4 +1,4 @@
-"""From a scheduled kernel to its source: lower, loops, python_source in one call, for plans and for explain."""
+"""From a scheduled kernel to its source: lower, loops and python_source in one call, for plans and explain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import NamedTuple
 from toonygrad.codegen.loops import Nest, nest
 from toonygrad.codegen.lower import lower
 from toonygrad.codegen.python_source import KernelSource, python_source
+from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel
+from toonygrad.uop.spec import KERNEL, LOWERED, NEST, verify
 
 
 class Generated(NamedTuple):
@@ -19,5 +21,12 @@ class Generated(NamedTuple):
 
 def generate(kernel: Kernel) -> Generated:
     """The loop nest and source of `kernel`."""
-    loops = nest(lower(kernel))
+    if settings.debug:
+        verify(KERNEL, [output.value for output in kernel.outputs])
+    body = lower(kernel)
+    if settings.debug:
+        verify(LOWERED, [part for store in body.stores for part in (store.index, store.value)])
+    loops = nest(body)
+    if settings.debug:
+        verify(NEST, [loops.body])
     return Generated(loops, python_source(loops))
