@@ -196,13 +196,23 @@ def schedule(roots: Mapping[UOp, str]) -> list[Step]:
         if not found:
             break
         fusion.stored.update(found)
-        # A kernel that computed what is now stored reads it instead.
-        for node in [n for n, made in steps.items() if any(_computes(step, found) for step in made)]:
-            del steps[node]
+        _drop_outdated(steps, found)
     return _joined([step for node in order if node in steps for step in steps[node]], fusion)
 
 
-def _computes(step: Step, found: dict[UOp, str]) -> bool:
+def _drop_outdated(steps: dict[UOp, list[Step]], found: Mapping[UOp, str]) -> None:
+    """Forget the steps to be made again once `found` are stored."""
+    # A kernel that computed what is now stored reads it instead.
+    outdated = {node for node, made in steps.items() if any(_computes(step, found) for step in made)}
+    while outdated:
+        for node in outdated:
+            del steps[node]
+        # A movement's own memory may become a view of other memory: its readers depend on which it is.
+        moved = {node for node in outdated if node.op in MOVEMENT}
+        outdated = {node for node, made in steps.items() if any(moved & {*step.reads} for step in made)}
+
+
+def _computes(step: Step, found: Mapping[UOp, str]) -> bool:
     return isinstance(step, Kernel) and any(node in found for node in step.nodes)
 
 

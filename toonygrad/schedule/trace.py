@@ -68,7 +68,6 @@ class Trace:
         self, memory: Mapping[UOp, object], splits: dict[tuple, int], inlined: frozenset[UOp] = frozenset()
     ) -> None:
         self.memory, self.splits, self.inlined = memory, splits, inlined
-        self._readable = memory.keys() - inlined
         self.extents: dict[UOp, int] = {}
         self.arrays: list[UOp] = []
         self.numbers: list[UOp] = []
@@ -306,7 +305,9 @@ class Trace:
     def _view(self, node: UOp) -> tuple[UOp, int, Shape] | None:
         """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed."""
         if node not in self._views:
-            self._views[node] = view_of(node, self._readable)
+            view = view_of(node, self.memory)
+            # What this kernel computes itself isn't in memory yet.
+            self._views[node] = None if view is not None and view[0] in self.inlined else view
         return self._views[node]
 
     # -- where a kernel ends --------------------------------------------------------------------------------------
@@ -411,24 +412,24 @@ def is_interpreted(node: UOp) -> bool:
 
 
 def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
-    """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed."""
+    """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed.
+
+    A movement node in `memory` is an alias of what it is a view of where it is one, and else stands there row-major.
+    """
     chain = [node]
-    while chain[-1].op in MOVEMENT and chain[-1] not in memory:
+    while chain[-1].op in MOVEMENT:
         chain.append(chain[-1].src[0])
-    base = chain.pop()
-    if base.op is Ops.ARGUMENT and base.arg[3] is not None:
-        strides = base.arg[3]
-    elif base in memory:
-        strides = contiguous_strides(base.shape)
-    else:
-        return None
-    offset, shape = 0, base.shape
-    for moved in reversed(chain):
-        view = ranges.viewed(moved, shape, strides)
-        if view is None:
-            return None
-        offset, strides, shape = offset + view[0], view[1], moved.shape
-    return base, offset, strides
+    found: tuple[UOp, int, Shape] | None = None
+    for seen in reversed(chain):
+        if seen.op in MOVEMENT and found is not None:
+            base, offset, strides = found
+            view = ranges.viewed(seen, seen.src[0].shape, strides)
+            found = None if view is None else (base, offset + view[0], view[1])
+        elif seen.op is Ops.ARGUMENT and seen.arg[3] is not None:
+            found = seen, 0, seen.arg[3]
+        if found is None and seen in memory:
+            found = seen, 0, contiguous_strides(seen.shape)
+    return found
 
 
 def _in_order(index: Index) -> list[UOp]:
