@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from toonygrad.codegen.loops import Nest, nest
-from toonygrad.codegen.lower import lower
+from toonygrad.codegen.loops import Elementwise, Nest
+from toonygrad.codegen.lower import Body, lower
 from toonygrad.codegen.python_source import KernelSource, python_source
+from toonygrad.codegen.reductions import Columns, Rows, Scan, runs_along_columns
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel
+from toonygrad.uop.node import toposort
+from toonygrad.uop.ops import Ops
 from toonygrad.uop.spec import KERNEL, LOWERED, NEST, verify
 
 
@@ -30,3 +33,13 @@ def generate(kernel: Kernel) -> Generated:
     if settings.debug:
         verify(NEST, [loops.body])
     return Generated(loops, python_source(loops))
+
+
+def nest(body: Body) -> Nest:
+    """The loop nest for a lowered kernel."""
+    values = [store.value for store in body.stores]
+    if any(node.op is Ops.SCAN for node in toposort(*values)):
+        return Scan(body).build()
+    if not body.reduces:
+        return Elementwise(body).build()
+    return (Columns if runs_along_columns(body) else Rows)(body).build()

@@ -19,7 +19,7 @@ from toonygrad import dtypes
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.loops import Nest
 from toonygrad.uop.node import UOp, toposort
-from toonygrad.uop.ops import STATEMENTS, Op, Ops
+from toonygrad.uop.ops import STATEMENTS, Ops
 
 # A longer expression gets a name although it is used once.
 LONGEST = 88
@@ -136,9 +136,7 @@ class _Writer:
                 self._uses[source] += 1
             own = frozenset((node,)) if node.op in _MUTABLE else nothing
             self._mutable[node] = own.union(*(self._mutable[s] for s in node.src))
-            if node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX):
-                self._index.add(node)
-            elif node.src and node.op is not Ops.LOAD and all(s in self._index for s in node.src):
+            if node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX) or (node.src and node.op is not Ops.LOAD and all(s in self._index for s in node.src)):
                 self._index.add(node)
 
     # -- statements -----------------------------------------------------------------------------------------------
