@@ -115,6 +115,8 @@ def reshaped(indices: Sequence[Index], shape: Shape, source: Shape, extents: Map
     NeedsSplit, NotAffine
         As of `divide`.
     """
+    if 0 in shape:
+        return (ZERO,) * len(source)  # of no element
     result: list[Index] = []
     for outer, inner in _factor_groups(shape, source):
         position = linear([indices[axis] for axis in outer], contiguous_strides([shape[axis] for axis in outer]))
@@ -196,6 +198,8 @@ def viewed(node: UOp, shape: Shape, strides: Shape) -> tuple[int, Shape] | None:
         front = len(node.shape) - len(shape)
         kept = [0 if size == 1 else stride for size, stride in zip(shape, strides, strict=True)]
         return 0, (*[0] * front, *kept)
+    if 0 in shape:
+        return 0, contiguous_strides(node.shape)
     result: list[int] = []
     for ours, theirs in _factor_groups(node.shape, shape):
         real = [axis for axis in theirs if shape[axis] != 1]
