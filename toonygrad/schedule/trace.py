@@ -68,6 +68,7 @@ class Trace:
         self, memory: Mapping[UOp, object], splits: dict[tuple, int], inlined: frozenset[UOp] = frozenset()
     ) -> None:
         self.memory, self.splits, self.inlined = memory, splits, inlined
+        self.scans = [node for node in inlined if node.op is Ops.SCAN]
         self.extents: dict[UOp, int] = {}
         self.arrays: list[UOp] = []
         self.numbers: list[UOp] = []
@@ -122,6 +123,10 @@ class Trace:
         self.run_over(nodes[0].shape)
         if any(node.op is Ops.REDUCE for node in nodes):
             self.outer = self.domain
+            if self.scans:
+                raise Conflict(nodes)
+        if len({node.arg[1] for node in self.scans}) > 1:
+            raise Conflict(nodes)
         self.stored_at.update(dict.fromkeys(nodes, self.domain_indices))
         for node in nodes:
             self._store_here(node)
@@ -216,6 +221,8 @@ class Trace:
         """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
         if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
             raise Conflict([node])
+        if node.op is Ops.SCAN and indices != self.domain_indices:
+            raise Conflict([node])
         place = self.stored_at.setdefault(node, indices)
         if place != indices or not self._covers(node, indices):
             raise Conflict([node])
@@ -276,7 +283,7 @@ class Trace:
             checked = UOp.new(Ops.CHECKED, (clamped, outside), len(self.checks) - 1)
             self.extents[checked] = size
             found[axis] = ranges.atom(checked)
-        if self._view(source) is None and source.op not in (Ops.IOTA, Ops.CONST):
+        if self._view(source) is None and self.work(source) > RECOMPUTE:
             return self._boundary(source, "its elements are gathered in any order")
         return (yield source, tuple(found[a] if a in found else next(kept) for a in range(len(source.shape))))
 
@@ -333,6 +340,8 @@ class Trace:
         return None
 
     def _unfit_reduction(self, node: UOp, indices: Indices) -> str | None:
+        if self.scans:
+            return "a running combination stores as it goes, a reduction at its end"
         rows: list[UOp] = []
         for index in indices:
             if index.offset or any(c != 1 and len(index.terms) == 1 for _, c in index.terms):
