@@ -268,6 +268,7 @@ remainder = _binary(
 )
 subtract = _binary("subtract", Ops.SUB, "Differences.")
 _power = _binary("pow", Ops.POW, "")
+_product = _binary("pow", Ops.MUL, "")
 
 
 # -- put together from few operations --------------------------------------------------------------
@@ -427,9 +428,8 @@ def pow(x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
     -----
     The standard's "Element-wise functions", `pow`.
     """
-    if type(x2) is int and x2 == 2:
-        return from_node(record.squared("pow", array_node("pow", x1)))
-    return _power(x1, x2)
+    # As the operator: squares are products.
+    return _product(x1, x1) if type(x2) is int and x2 == 2 else _power(x1, x2)
 
 
 def _everywhere(x: record.Node, truth: bool) -> record.Node:

@@ -30,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(session.cleanup)
     # Kernels of an earlier run or of the user's own work must not make a test of compiling pass.
     os.environ["TOONYGRAD_CACHE_DIR"] = os.path.join(session.name, "cache")
+    # Every graph that any test makes is checked against the specification of its stage (uop/spec.py).
+    os.environ.setdefault("TOONYGRAD_DEBUG", "1")
     if not is_installed():
         layout = lay_out_checkout(Path(session.name))
         sys.path.insert(0, layout)

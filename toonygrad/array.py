@@ -175,6 +175,10 @@ class Array:
             `copy` is False for another device, or for read-only memory and a consumer that can't be told so.
         """
         array = realized(self).array
+        if not array.flags.writeable and 0 in array.strides:
+            # One number seen as many: nobody else can be given that to write into, so it gets memory of its own.
+            owned = from_numpy(np.array(array))
+            self._uop, array = owned._uop, realized(owned).array
         knows_read_only = max_version is not None and max_version[0] >= 1
         if not array.flags.writeable and not knows_read_only and copy is not False:
             array = array.copy()
@@ -270,8 +274,9 @@ class Array:
         return _in_place("__imatmul__", self, self.__matmul__(other))
 
     def __pow__(self, other: Any, /) -> Array:
+        # The one power worth an operation of its own: a product, right to half a ULP and forty times cheaper.
         if type(other) is int and other == 2:
-            return from_node(record.squared("__pow__", node_of(self)))
+            return _SQUARE(self, self)
         return _POWER(self, other)
 
     def __ipow__(self, other: Any, /) -> Array:
@@ -540,5 +545,6 @@ def _in_place_operator(call: str, forward: _Binary) -> _Binary:
 
 
 _POWER = binary_recorder("__pow__", Ops.POW)
+_SQUARE = binary_recorder("__pow__", Ops.MUL)
 Array.__rpow__ = binary_recorder("__rpow__", Ops.POW, reflected=True)  # type: ignore[attr-defined]
 _install()

@@ -17,7 +17,7 @@ from toonygrad import dtypes
 from toonygrad.errors import axis_error, dtype_error, mixed_error, shapes_error
 from toonygrad.uop.node import Number, UOp
 from toonygrad.uop.ops import Op, Ops
-from toonygrad.uop.shape import Shape, broadcast_shapes, size_of
+from toonygrad.uop.shape import Shape, broadcast_shapes, elementwise_dtype, size_of
 
 # Which data types an elementwise op takes, by the standard's categories.
 _TAKES: dict[Op, str] = {
@@ -175,6 +175,9 @@ def promoted(call: str, *operands: Operand) -> list[UOp]:
     TypeError
         They have none, as the standard's type promotion says.
     """
+    first = operands[0]
+    if type(first) is UOp and all(type(each) is UOp and each.dtype is first.dtype for each in operands):
+        return list(operands)  # type: ignore[arg-type]
     dtype: np.dtype | None = None
     for operand in operands:
         if isinstance(operand, UOp):
@@ -251,16 +254,14 @@ def elementwise(call: str, op: Op, *operands: Operand, mirrored: bool = False) -
             sources = [cast(source, dtypes.DEFAULT_FLOAT) for source in sources]
         else:
             raise dtype_error(call, _TAKES[op], *(source.dtype for source in sources))
-    if len(sources) > 1:
-        check_broadcast(call, *sources)
-    elif dtype in _UNCHANGED.get(op, ()):
-        return sources[0]
-    return UOp.new(op, tuple(reversed(sources) if mirrored else sources))
-
-
-def squared(call: str, node: UOp) -> UOp:
-    """The one power worth an operation of its own: a product, right to half a ULP and forty times cheaper."""
-    return elementwise(call, Ops.MUL, node, node)
+    if len(sources) == 1:
+        if dtype in _UNCHANGED.get(op, ()):
+            return sources[0]
+        shape = sources[0].shape
+    else:
+        shape = check_broadcast(call, *sources)
+    src = tuple(reversed(sources) if mirrored else sources)
+    return UOp.known(op, src, None, elementwise_dtype(op, src, None), shape)
 
 
 def check_broadcast(call: str, *sources: UOp) -> Shape:
@@ -281,8 +282,7 @@ def where(call: str, condition: UOp, yes: Operand, no: Operand) -> UOp:
     if condition.dtype != dtypes.bool_:
         raise dtype_error(call, "boolean", condition.dtype)
     sources = (condition, *promoted(call, yes, no))
-    check_broadcast(call, *sources)
-    return UOp.new(Ops.WHERE, sources)
+    return UOp.known(Ops.WHERE, sources, None, sources[1].dtype, check_broadcast(call, *sources))
 
 
 # -- integers, axes and shapes ---------------------------------------------------------------------
@@ -441,8 +441,8 @@ def arange(start: int | float, step: int | float, size: int, dtype: np.dtype) ->
     node = iota((size,), 0)
     if dtype in _INTEGERS:
         # Modular arithmetic in the result's own type, so that steps down work for unsigned types too.
-        wrap = (1 << (8 * dtype.itemsize)) - 1
-        first, by = (np.array(int(v) & wrap, np.uint64).astype(dtype).item() for v in (start, step))
+        least, most = _BOUNDS[dtype]
+        first, by = ((int(v) - least) % (most - least + 1) + least for v in (start, step))
         return cast(node, dtype) * UOp.scalar(by, dtype) + UOp.scalar(first, dtype)
     if dtype in dtypes.COMPLEX_FLOATING:
         return cast(arange(start, step, size, dtypes.REAL_PART[dtype]), dtype)

@@ -71,7 +71,7 @@ _ATOM = 9
 _WRAPPING = frozenset({Ops.ADD, Ops.SUB, Ops.MUL, Ops.AND, Ops.OR, Ops.XOR})
 _LEAVES = frozenset({Ops.CONST, Ops.SIZE, Ops.NUMBER, Ops.RANGE, Ops.VARIABLE, Ops.POINTER, Ops.SCRATCH})
 _MUTABLE = frozenset({Ops.RANGE, Ops.VARIABLE, Ops.SCRATCH})
-_INDEX_LEAVES = frozenset({Ops.SIZE, Ops.RANGE, Ops.CONST})
+_INDEX_LEAVES = frozenset({Ops.SIZE, Ops.RANGE, Ops.CONST, Ops.CHECKED})
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,9 @@ class _Writer:
                     wanted.append(source)
         for node in dict.fromkeys(wanted):
             if node.op not in STATEMENTS and node not in self.names:
-                self._name(node, self._text(node, depth), depth)
+                text = self._text(node, depth)
+                if node not in self.names:  # used several times, it has got one
+                    self._name(node, text, depth)
 
     def _forget(self, changed: Iterable[UOp]) -> None:
         """Drop the names of expressions whose value has just changed."""
