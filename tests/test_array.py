@@ -233,6 +233,11 @@ def test_dlpack_shares_memory():
     assert z.__dlpack__() is not None  # to a consumer that can't be told that it must not write: a copy
     with pytest.raises(BufferError):
         z.__dlpack__(copy=False)
+    ones = xp.ones(3)
+    assert ones.__dlpack__(copy=False) is not None
+    shared = np.from_dlpack(ones)
+    assert shared.strides == (8,) and shared.ctypes.data == np.asarray(ones).ctypes.data
+    check(xp.ones(3), np.ones(3))
 
 
 def test_methods_have_the_standards_signatures():

@@ -176,7 +176,7 @@ class Array:
         """
         array = realized(self).array
         if not array.flags.writeable and 0 in array.strides:
-            # One number seen as many: nobody else can be given that to write into, so it gets memory of its own.
+            # One number seen as many is nothing to hand out for writing: it gets memory of its own.
             owned = from_numpy(np.array(array))
             self._uop, array = owned._uop, realized(owned).array
         knows_read_only = max_version is not None and max_version[0] >= 1
