@@ -53,7 +53,7 @@ def verify(stage: Stage, roots: Iterable[UOp], given: Collection[UOp] = ()) -> N
     for node in toposort(*roots, until=given):
         broken = "" if node in given else _broken(stage, node)
         if broken:
-            raise InvalidGraph(f"{stage.name}: {_shown(node)} breaks the rule: {broken.replace('_', ' ')}")
+            raise InvalidGraph(f"{stage.name}: {_shown(node)} breaks the rule: {broken}")
     if stage.check_order is not None:
         for root in roots:
             stage.check_order(root)
@@ -83,7 +83,7 @@ def _row(what: UPat, *rules: Callable[[UOp], bool]) -> Rule:
     """A row of a table: what the pattern fits, under the name "node", obeys the rules."""
 
     def first_broken(node: UOp) -> str:
-        return next((rule.__name__ for rule in rules if not rule(node)), "")
+        return next((rule.__name__.replace("_", " ") for rule in rules if not rule(node)), "")
 
     return what, first_broken
 
@@ -400,10 +400,6 @@ def the_dialect_takes_its_data_type(node: UOp) -> bool:
     return node.src[0].dtype in _PRIMITIVES[node.op]
 
 
-def nothing_is_complex(node: UOp) -> bool:
-    return all(n.dtype in _REAL for n in (node, *node.src))
-
-
 def both_ways_have_one_data_type(node: UOp) -> bool:
     return node.src[0].dtype == node.src[1].dtype
 
@@ -421,8 +417,8 @@ def it_is_a_place_or_a_part_of_one_and_a_real_type(node: UOp) -> bool:
 _DIALECT = PatternMatcher(
     [
         _row(_any(Ops.CONST, dtype=_REAL), its_number_is_one_of_its_type),
-        _row(_any(Ops.CAST, dtype=_REAL), its_arg_is_a_data_type, nothing_is_complex),
-        _row(_any(Ops.BITCAST, dtype=_REAL), *_REINTERPRETATION, nothing_is_complex),
+        _row(_any(Ops.CAST, dtype=_REAL), its_arg_is_a_data_type),
+        _row(_any(Ops.BITCAST, dtype=_REAL), *_REINTERPRETATION),
         _row(_any(Ops.WHERE, dtype=_REAL), *_CHOICE),
         _row(_any(Ops.GUARDED), it_has_no_arg, both_ways_have_one_data_type, a_guard_is_boolean),
         _row(_any(Ops.NUMBER), it_is_a_place_or_a_part_of_one_and_a_real_type),
