@@ -372,15 +372,16 @@ def test_a_chain_of_100_000_operations():
 def test_pending_graphs_are_bounded():
     one = xp.asarray([1.0])
 
-    def program():
+    def program(step):
         before = count_nodes()
         x = one
         for _ in range(5 * MOST_PENDING):
-            x = x + one
+            x = step(x)
         return count_nodes() - before
 
-    program()
-    assert program() <= MOST_PENDING + 2
+    for step in (lambda x: x + one, lambda x: one + x, lambda x: 1.5 + x, lambda x: xp.add(one, x), xp.flip):
+        program(step)
+        assert program(step) <= MOST_PENDING + 3
 
 
 def test_a_tree_of_50_000_leaves():

@@ -446,7 +446,7 @@ def test_nothing_is_lost():
             bad()
     pending = xp.take(x, xp.asarray([9]), axis=0) + 1
     for _ in range(2):
-        with pytest.raises(IndexError, match=r"take: index 9 is out of bounds for axis 0 with size 2"):
+        with pytest.raises(IndexError, match=r"take: .*index.* is out of bounds for axis 0 with size 2"):
             np.asarray(pending)
     check(x, np.arange(6.0).reshape(2, 3) * 2)
     assert dtypes.float64 == x.dtype

@@ -136,7 +136,7 @@ def test_arrays_of_indices_out_of_bounds():
     x = xp.asarray(numbered((3, 4)))
     for bad in (3, -4, 10**12, -(10**12)):
         with pytest.raises(
-            IndexError, match=rf"__getitem__: index {bad} is out of bounds for axis 0 with size 3"
+            IndexError, match=r"__getitem__: .*index.* is out of bounds for axis 0 with size 3"
         ):
             np.asarray(x[xp.asarray([0, bad])])
         with pytest.raises(IndexError, match=r"take: .*axis 1 with size 4"):

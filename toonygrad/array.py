@@ -481,6 +481,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
                 and shape == right.shape
                 and dtype in allowed
                 and left.depth < MOST_PENDING
+                and right.depth < MOST_PENDING
             ):
                 array = _new(Array)
                 sources = (right, left) if swapped else (left, right)
