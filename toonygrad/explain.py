@@ -1,7 +1,7 @@
 """What would be done for some arrays, for people: which kernels, why each ends where it does, what they move.
 
-`explain` schedules and writes sources exactly as computing would, and computes nothing. Every kernel's source is a file
-that runs alone.
+`explain` schedules and writes sources exactly as computing would, and computes nothing. Every kernel's source
+is a file that runs alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
 
-# In a kernel's example run: elements along an axis, and the length of arrays that hold three such axes with gaps.
+# In a kernel's example run: elements along an axis, and the length of arrays that hold three such axes with
+# gaps.
 EXAMPLE_SIZE, EXAMPLE_LENGTH = 5, 4096
 
 

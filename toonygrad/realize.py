@@ -1,7 +1,8 @@
 """From recorded nodes to memory: structure key, plan, run.
 
-Whoever needs values calls `realize_nodes`. A graph's structure (its ops, args and the layouts of its leaves, not the
-leaves themselves and no number of the user's) is the key of a plan; a plan is made once and then run with other memory.
+Whoever needs values calls `realize_nodes`. A graph's structure (its ops, args and the layouts of its leaves,
+not the leaves themselves and no number of the user's) is the key of a plan; a plan is made once and then run
+with other memory.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import MOVEMENT, Ops
 from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 
-# Plans kept. One is some kilobytes; a program that meets more structures than this makes the oldest ones anew.
+# Plans kept. One is some kilobytes; a program that meets more structures than this makes the oldest ones
+# anew.
 MOST_PLANS = 4096
 
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
@@ -79,7 +81,8 @@ def _plan(structure: Structure) -> Plan:
         plan = make_plan(roots, settings.compile)
         counters.plans_made += 1
         while len(_plans) >= MOST_PLANS:
-            # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't disturb it.
+            # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't
+            # disturb it.
             _plans.pop(next(iter(list(_plans))), None)
         _plans[key] = plan
     else:
@@ -203,7 +206,8 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     """
     old = set(again)
     found: dict[UOp, None] = {}
-    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated arrays.
+    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated
+    # arrays.
     given: set[UOp] = set()
     for node in number:
         if node not in memory and node.op is not Ops.BUFFER and node.op is not Ops.SCALAR:
@@ -222,8 +226,8 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
 def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
     """Expensive nodes that somebody outside this graph may ask for again.
 
-    A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive ones
-    nearest below it.
+    A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive
+    ones nearest below it.
     """
     uses = dict.fromkeys(number, 0)
     for node in number:

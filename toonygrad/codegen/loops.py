@@ -1,7 +1,8 @@
 """A kernel's loops: which run in parallel, which inside, in what pieces. Every constant is named here.
 
-Four shapes cover all kernels. Elementwise, here: rows share out among cores, the last range runs inside. Rows, columns
-and scans, in reductions.py: what accumulates, on the Builder of this file. `Nest` is what they make.
+Four shapes cover all kernels. Elementwise, here: rows share out among cores, the last range runs inside.
+Rows, columns and scans, in reductions.py: what accumulates, on the Builder of this file. `Nest` is what they
+make.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from toonygrad.uop.pattern import PatternMatcher, UPat
 from toonygrad.uop.rewrite import graph_rewrite
 from toonygrad.uop.shape import size_of
 
-# Floats are summed in blocks of this many, reordered freely inside a block (vector lanes), exactly between blocks:
-# 32 lanes leave 16 additions one after the other, fewer than NumPy's pairwise summation has.
+# Floats are summed in blocks of this many, reordered freely inside a block (vector lanes), exactly between
+# blocks: 32 lanes leave 16 additions one after the other, fewer than NumPy's pairwise summation has.
 SUM_BLOCK = 512
-# Columns that one parallel step reduces together: rows are then read a page or two at a time (256 columns took 1.5 times
-# as long), and their accumulators stay in the first-level cache.
+# Columns that one parallel step reduces together: rows are then read a page or two at a time (256 columns
+# took 1.5 times as long), and their accumulators stay in the first-level cache.
 COLUMN_BLOCK = 1024
 # Elements of one chunk of a split reduction, and the parallel steps below which a reduction is split.
 CHUNK = 1 << 16
@@ -34,7 +35,8 @@ FEW_ROWS, ROW_PIECE = 64, 1 << 14
 GUARD_BLOCK = 1024
 # Operations from which on a value is kept in the result's row and read back rather than computed again.
 DRAFT_OPERATIONS = 12
-# Scalar operations worth handing to another thread: some ten microseconds, several times the price of a launch.
+# Scalar operations worth handing to another thread: some ten microseconds, several times the price of a
+# launch.
 GRAIN = 1 << 17
 
 
@@ -101,7 +103,7 @@ _FAST = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[0
 _SLOW = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[1])])
 
 
-# -- building -----------------------------------------------------------------------------------------------------
+# -- building ------------------------------------------------------------------------------------------------
 
 
 @dataclass

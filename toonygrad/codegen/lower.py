@@ -1,8 +1,9 @@
 """A scheduled kernel in scalar terms: rules applied, ranges merged, memory as pointers with index arithmetic.
 
-The scheduler's expression still has complex numbers, integer division, transcendentals, ACCESSes with numbers for
-strides. `lower` rewrites all of that and hands loops.py a Body, in which every size and stride is an argument with a
-value for this shape, so that the source written from it serves every shape of the same layout.
+The scheduler's expression still has complex numbers, integer division, transcendentals, ACCESSes with numbers
+for strides. `lower` rewrites all of that and hands loops.py a Body, in which every size and stride is an
+argument with a value for this shape, so that the source written from it serves every shape of the same
+layout.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ _SPLIT_COMPLEX = PatternMatcher(
         (UPat((Ops.REDUCE, Ops.SCAN), dtype=dtypes.COMPLEX_FLOATING, name="node"), _complex_sum),
     ]
 )
-# One table, one pass: a complex function becomes real ones, these become arithmetic, and constants fold on the way.
+# One table, one pass: a complex function becomes real ones, these become arithmetic, and constants fold on
+# the way.
 RULES = _SPLIT_COMPLEX + COMPLEX_RULES + INTEGER_RULES + TRANSCENDENTAL_RULES + SIMPLIFY
 
 
@@ -115,7 +117,7 @@ def lower(kernel: Kernel) -> Body:
     half = len(indices)
     return Body(
         tuple(
-            Store(number, index, value, 2 if kernel.outputs[number].node.dtype in dtypes.COMPLEX_FLOATING else 1)
+            Store(number, index, value, 2 if kernel.outputs[number].node.dtype.kind == "c" else 1)
             for (number, *_), index, value in zip(stores, merged.nodes[:half], merged.nodes[half:], strict=True)
         ),
         merged.outer,
@@ -125,7 +127,7 @@ def lower(kernel: Kernel) -> Body:
     )
 
 
-# -- merging ranges -----------------------------------------------------------------------------------------------
+# -- merging ranges ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _replace_pair(nodes: Iterable[UOp], slow: UOp, fast: UOp, both: UOp) -> list
     return [made[node] for node in nodes]
 
 
-# -- memory as pointers -------------------------------------------------------------------------------------------
+# -- memory as pointers --------------------------------------------------------------------------------------
 
 
 class Arguments:

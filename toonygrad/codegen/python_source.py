@@ -1,8 +1,8 @@
 """A loop nest written as readable Python source, for both targets.
 
-An expression used once stands where it is used, one used several times gets a name in the loop where it first can be
-computed, and what doesn't change inside a loop is computed before it. Only words of the dialect (codegen/cpu.py) and
-names made here reach the source: nothing a user wrote does.
+An expression used once stands where it is used, one used several times gets a name in the loop where it first
+can be computed, and what doesn't change inside a loop is computed before it. Only words of the dialect
+(codegen/cpu.py) and names made here reach the source: nothing a user wrote does.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Writer:
             if node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX) or (node.src and node.op is not Ops.LOAD and all(s in self._index for s in node.src)):
                 self._index.add(node)
 
-    # -- statements -----------------------------------------------------------------------------------------------
+    # -- statements ------------------------------------------------------------------------------------------
 
     def block(self, statements: Sequence[UOp], depth: int) -> None:
         """Write statements in order, indented `depth` times."""
@@ -210,7 +210,7 @@ class _Writer:
     def _line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
 
-    # -- expressions ----------------------------------------------------------------------------------------------
+    # -- expressions -----------------------------------------------------------------------------------------
 
     def _name(self, node: UOp, text: str, depth: int) -> str:
         name = f"v{self._count}"

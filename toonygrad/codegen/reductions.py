@@ -1,8 +1,9 @@
 """The loops of reductions and scans: how a row, a block of columns or a running combination accumulates.
 
-Rows: each parallel step computes the reductions along one row, then what consumes them. Columns: the reduction runs
-outside and a block of columns inside. A reduction with too few rows or columns to share out runs in chunks of a fixed
-size whose results the plan combines: sizes alone decide, so the bits don't depend on the number of threads.
+Rows: each parallel step computes the reductions along one row, then what consumes them. Columns: the
+reduction runs outside and a block of columns inside. A reduction with too few rows or columns to share out
+runs in chunks of a fixed size whose results the plan combines: sizes alone decide, so the bits don't depend
+on the number of threads.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def runs_along_columns(body: Body) -> bool:
     return across > along
 
 
-# -- accumulating -------------------------------------------------------------------------------------------------
+# -- accumulating --------------------------------------------------------------------------------------------
 
 
 def accumulator_dtype(op: Op, dtype: np.dtype) -> np.dtype:

@@ -1,7 +1,7 @@
 """Operations that a library does better than a generated kernel, as opaque nodes: name -> routine.
 
-A routine takes NumPy views of its sources, the node's parameters and the array to fill. Called by plans; knows NumPy
-alone.
+A routine takes NumPy views of its sources, the node's parameters and the array to fill. Called by plans;
+knows NumPy alone.
 """
 
 from __future__ import annotations

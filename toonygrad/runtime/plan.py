@@ -1,7 +1,8 @@
 """A realized structure: steps over numbered slots, made once, run with other memory.
 
-make_plan schedules a graph into kernels and decides for each how it runs: interpreted, compiled, or by a library.
-Slots hold what a run is given (memory and numbers), temporaries and results. realize.py keeps plans and runs them.
+make_plan schedules a graph into kernels and decides for each how it runs: interpreted, compiled, or by a
+library. Slots hold what a run is given (memory and numbers), temporaries and results. realize.py keeps plans
+and runs them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, size_of
 
-# Up to this many elements an expression is interpreted: NumPy's overhead is then below that of meeting a new kernel,
-# and the arithmetic costs microseconds either way.
+# Up to this many elements an expression is interpreted: NumPy's overhead is then below that of meeting a new
+# kernel, and the arithmetic costs microseconds either way.
 INTERPRETED = 4096
 
 # What slots hold during a run: memory, and the SCALAR node of a number.
@@ -117,7 +118,7 @@ def is_interpreted(kernel: Kernel, mode: CompileMode) -> bool:
     return mode == "auto" and all(_is_small(node) for node in (*kernel.writes, *kernel.nodes, *kernel.arrays))
 
 
-# -- interpreted --------------------------------------------------------------------------------------------------
+# -- interpreted ---------------------------------------------------------------------------------------------
 
 
 class InterpretedStep(RunStep):
@@ -197,7 +198,7 @@ def _library_call(node: UOp) -> Callable[..., np.ndarray]:
     return call
 
 
-# -- compiled -----------------------------------------------------------------------------------------------------
+# -- compiled ------------------------------------------------------------------------------------------------
 
 
 _COMBINE: dict[Op, np.ufunc] = {
@@ -287,7 +288,7 @@ def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, 
     return slot[kernel.numbers[position]], None
 
 
-# -- libraries and views ------------------------------------------------------------------------------------------
+# -- libraries and views -------------------------------------------------------------------------------------
 
 
 class RoutineStep(RunStep):

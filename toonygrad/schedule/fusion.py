@@ -1,8 +1,8 @@
 """Where kernels begin and end, with the reason for each boundary.
 
-`schedule` turns the nodes to store into steps in order: kernels made by tracing, and library routines. It starts with
-what was asked for and traces every stored node's kernel; a node that can't be part of a kernel becomes stored itself,
-until nothing new comes up. Then kernels over one domain are joined.
+`schedule` turns the nodes to store into steps in order: kernels made by tracing, and library routines. It
+starts with what was asked for and traces every stored node's kernel; a node that can't be part of a kernel
+becomes stored itself, until nothing new comes up. Then kernels over one domain are joined.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides
 
-# Limits of one kernel: compile time is linear in its length (about a millisecond an operation), and beyond this many
-# arrays the pointers no longer fit the registers.
+# Limits of one kernel: compile time is linear in its length (about a millisecond an operation), and beyond
+# this many arrays the pointers no longer fit the registers.
 MOST_OPERATIONS = 256
 MOST_ARRAYS = 24
 MOST_OUTPUTS = 8
@@ -302,13 +302,14 @@ def _reduced_twice(steps: dict[UOp, list[Step]], stored: dict[UOp, str]) -> dict
     return found
 
 
-# -- joining kernels ----------------------------------------------------------------------------------------------
+# -- joining kernels -----------------------------------------------------------------------------------------
 
 
 def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
     """`steps` with kernels over one domain, that share memory or feed one another, made one.
 
-    A kernel joins an earlier one only where no step between depends on the earlier and is needed by the later.
+    A kernel joins an earlier one only where no step between depends on the earlier and is needed by the
+    later.
     """
     groups: list[Step | None] = list(steps)
     # Which steps each step needs, directly and through others, as bits.

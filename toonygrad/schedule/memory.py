@@ -1,7 +1,7 @@
 """Lifetimes: when each intermediate result of a schedule can give its memory back.
 
-A plan drops a temporary after the last step that reads it; the pool hands the same memory to a later step, so a chain
-of steps needs as many buffers as are alive at once, not as many as it has steps.
+A plan drops a temporary after the last step that reads it; the pool hands the same memory to a later step, so
+a chain of steps needs as many buffers as are alive at once, not as many as it has steps.
 """
 
 from __future__ import annotations

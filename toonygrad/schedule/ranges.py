@@ -1,8 +1,9 @@
 """Movement operations as index functions over ranges: the swizzle that makes views free.
 
-An Index is an affine function of loop ranges (and of opaque integers, as a gathered position is one). Reading an array
-through a movement operation means reading its source at a transformed index; nothing is copied. fusion.py builds
-kernels with these; a reshape whose index isn't affine says so, and fusion stores its source instead.
+An Index is an affine function of loop ranges (and of opaque integers, as a gathered position is one). Reading
+an array through a movement operation means reading its source at a transformed index; nothing is copied.
+fusion.py builds kernels with these; a reshape whose index isn't affine says so, and fusion stores its source
+instead.
 """
 
 from __future__ import annotations

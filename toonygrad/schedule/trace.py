@@ -1,8 +1,8 @@
 """One kernel's expression: recorded nodes evaluated at index functions, down to the memory they read.
 
-A Trace starts at the nodes a kernel stores and walks towards their sources, turning every movement operation into a
-change of index. Where a node can't be part of this kernel, it becomes a boundary with a reason; fusion.py stores it and
-traces again. Iterative: the walk is a stack of generators.
+A Trace starts at the nodes a kernel stores and walks towards their sources, turning every movement operation
+into a change of index. Where a node can't be part of this kernel, it becomes a boundary with a reason;
+fusion.py stores it and traces again. Iterative: the walk is a stack of generators.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 Indices = tuple[Index, ...]
 Steps = Generator[tuple[UOp, Indices], UOp, UOp]
 
-# What an operation costs beside reading an element from cache, in additions: measured in benchmarks/transcendental.py.
+# What an operation costs beside reading an element from cache, in additions: measured in
+# benchmarks/transcendental.py.
 _COST: dict[Op, int] = {
     **dict.fromkeys(TRANSCENDENTAL, 20),
     **dict.fromkeys((Ops.DIV, Ops.SQRT, Ops.FLOORDIV, Ops.REMAINDER), 5),
 }
-# Computing an element again is worth this many additions before it is stored instead: a store and a load from memory.
+# Computing an element again is worth this many additions before it is stored instead: a store and a load from
+# memory.
 RECOMPUTE = 16
 # Kernels that evaluate fewer elements than this may waste work: another launch costs more.
 SMALL = 4096
-# Rows to share among cores before a reduction and its consumers live in one kernel; short ones are always worth it.
+# Rows to share among cores before a reduction and its consumers live in one kernel; short ones are always
+# worth it.
 FEWEST_ROWS = 16
 FEWEST_COLUMNS = 4096
 
@@ -86,7 +89,7 @@ class Trace:
         self._views: dict[UOp, tuple[UOp, int, Shape] | None] = {}
         self._work: dict[UOp, int] = {}
 
-    # -- ranges ---------------------------------------------------------------------------------------------------
+    # -- ranges ----------------------------------------------------------------------------------------------
 
     def range_of(self, name: tuple, extent: int) -> Index:
         """The index that runs over `extent` values: a range, or several where it is split."""
@@ -99,7 +102,7 @@ class Trace:
             return ranges.atom(node)
         return self.range_of((*name, 0), extent // width).scaled(width) + self.range_of((*name, 1), width)
 
-    # -- roots ----------------------------------------------------------------------------------------------------
+    # -- roots -----------------------------------------------------------------------------------------------
 
     def run_over(self, shape: Shape) -> None:
         """Make `shape` the domain of the kernel."""
@@ -152,7 +155,7 @@ class Trace:
         value = self._run(source, self.domain_indices, self._value(source, self.domain_indices))
         self.outputs[whole] = Output(whole, value, flat)
 
-    # -- evaluation -----------------------------------------------------------------------------------------------
+    # -- evaluation ------------------------------------------------------------------------------------------
 
     def _run(self, node: UOp, indices: Indices, steps: Steps) -> UOp:
         stack = [(node, indices, steps)]
@@ -214,7 +217,8 @@ class Trace:
             return (yield from self._reduced(node, indices))
         if op is Ops.SCAN:
             return (yield from self._scanned(node, indices))
-        # What has a memory of its own whatever its neighbours: read here it is a boundary, stored it is a step.
+        # What has a memory of its own whatever its neighbours: read here it is a boundary, stored it is a
+        # step.
         return self._access(node, ranges.linear(indices, contiguous_strides(node.shape)))
 
     def _inlined(self, node: UOp, indices: Indices) -> Steps:
@@ -287,7 +291,7 @@ class Trace:
             return self._boundary(source, "its elements are gathered in any order")
         return (yield source, tuple(found[a] if a in found else next(kept) for a in range(len(source.shape))))
 
-    # -- leaves ---------------------------------------------------------------------------------------------------
+    # -- leaves ----------------------------------------------------------------------------------------------
 
     def _access(self, array: UOp, flat: Index) -> UOp:
         if array not in self.arrays:
@@ -317,7 +321,7 @@ class Trace:
             self._views[node] = None if view is not None and view[0] in self.inlined else view
         return self._views[node]
 
-    # -- where a kernel ends --------------------------------------------------------------------------------------
+    # -- where a kernel ends ---------------------------------------------------------------------------------
 
     def _unfit(self, node: UOp, indices: Indices) -> str | None:
         """Why `node` at `indices` can't be computed inside this kernel; None where it can."""
@@ -384,7 +388,8 @@ class Trace:
         return self._work[node]
 
     def _place(self, indices: Indices) -> tuple:
-        # The same place in another loop over the same row (softmax's sum and its quotient) counts as the same.
+        # The same place in another loop over the same row (softmax's sum and its quotient) counts as the
+        # same.
         outer = self.outer or ()
         return tuple(
             (tuple((a if a in outer else self.extents.get(a), c) for a, c in index.terms), index.offset)
@@ -423,7 +428,8 @@ def is_interpreted(node: UOp) -> bool:
 def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
     """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed.
 
-    A movement node in `memory` is an alias of what it is a view of where it is one, and else stands there row-major.
+    A movement node in `memory` is an alias of what it is a view of where it is one, and else stands there
+    row-major.
     """
     chain = [node]
     while chain[-1].op in MOVEMENT:
