@@ -257,11 +257,6 @@ INVALID: list[tuple[str, Stage, Make]] = [
         NEST,
         lambda: sink(store(const(), variable("total", F64)), assign("total", ONE)),
     ),
-    (
-        "no array is both read and written",
-        NEST,
-        lambda: sink(store(const(), UOp.new(Ops.LOAD, (pointer(), const(0))))),
-    ),
     ("it runs a range between int64s", NEST, lambda: sink(loop(I0, store(I0, ONE), stop=ONE))),
     ("it runs a range between int64s", NEST, lambda: sink(loop(variable("i"), store(const(), ONE)))),
     ("it holds statements", NEST, lambda: sink(loop(I0, I0 + 1))),
