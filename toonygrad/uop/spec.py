@@ -107,10 +107,9 @@ def it_has_no_arg(node: UOp) -> bool:
 
 def its_number_is_one_of_its_type(node: UOp) -> bool:
     kind = {"b": bool, "f": float, "c": complex}.get(node.dtype.kind, int)
-    if type(node.arg) is not kind or not dtypes.is_supported(node.dtype):
-        return False
     least, most = _LIMITS.get(node.dtype, (-math.inf, math.inf))
-    return kind is not int or least <= node.arg <= most
+    is_of_kind = type(node.arg) is kind and dtypes.is_supported(node.dtype)
+    return is_of_kind and (kind is not int or least <= node.arg <= most)
 
 
 def operands_have_one_data_type(node: UOp) -> bool:
@@ -500,7 +499,7 @@ def it_holds_statements(node: UOp) -> bool:
 
 
 def check_order(body: UOp) -> None:
-    """InvalidGraph where `body`, a SINK, reads a RANGE outside its LOOP or a VARIABLE before it is assigned."""
+    """InvalidGraph where `body`, a SINK, reads a RANGE outside its LOOP or a VARIABLE nobody assigned."""
     if body.op is not Ops.SINK:
         raise InvalidGraph(f"NEST: {body!r} breaks the rule: a nest is a SINK")
     order = toposort(body)
