@@ -1,1 +1,1 @@
-"""From a recorded graph to kernels: index functions, fusion with a reason for each boundary, and the memory plan."""
+"""From a recorded graph to kernels: index functions, fusion with a reason for each boundary, lifetimes."""

@@ -14,7 +14,7 @@ from toonygrad.schedule.ranges import NeedsSplit
 from toonygrad.schedule.trace import Conflict, Output, Trace, is_interpreted, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
-from toonygrad.uop.shape import Shape, contiguous_strides
+from toonygrad.uop.shape import contiguous_strides
 
 # Limits of one kernel: compile time is linear in its length (about a millisecond an operation), and beyond
 # this many arrays the pointers no longer fit the registers.
@@ -137,7 +137,7 @@ class _Fusion:
         return self._traced(nodes, frozenset((*nodes, *inlined)), lambda trace: trace.store(nodes))
 
     def part(self, source: UOp, whole: UOp, offset: int) -> Kernel | dict[UOp, str]:
-        """The kernel that writes `source` into the memory of `whole`, or the boundaries that it needs first."""
+        """The kernel that writes `source` into the memory of `whole`, or the boundaries that it needs."""
         return self._traced((source,), frozenset(), lambda trace: trace.store_part(source, whole, offset))
 
     def _traced(
@@ -321,16 +321,12 @@ def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
             one, other = groups[earlier], groups[later]
             if not isinstance(one, Kernel) or not isinstance(other, Kernel) or one.writes[0].op is Ops.CONCAT:
                 continue
-            between = [k for k in range(len(steps)) if needs[later] >> k & 1 and needs[k] >> earlier & 1]
-            if any(k != later and k != earlier for k in between):
-                continue
+            if any(needs[later] >> k & 1 and needs[k] >> earlier & 1 for k in range(len(steps))):
+                continue  # k needs the one and is needed by the other
             kernel = _join(one, other, fusion)
             if kernel is not None:
                 groups[earlier], groups[later] = None, kernel
-                merged = needs[later] | needs[earlier] & ~(1 << earlier)
-                mask = 1 << earlier
-                needs = [n & ~mask | 1 << later | merged if n & mask and k != later else n for k, n in enumerate(needs)]
-                needs[later] = merged & ~mask & ~(1 << later)
+                needs = _needs_joined(needs, earlier, later)
     return _in_order([step for step in groups if step is not None])
 
 
@@ -338,7 +334,8 @@ def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
     ours, theirs = one.writes, other.writes
     feeds = any(node in other.arrays for node in ours)
     shares = feeds or any(array in other.arrays for array in one.arrays)
-    if not shares or len(ours) + len(theirs) > MOST_OUTPUTS or len({*one.arrays, *other.arrays}) > MOST_ARRAYS:
+    arrays = {*one.arrays, *other.arrays}
+    if not shares or len(ours) + len(theirs) > MOST_OUTPUTS or len(arrays) > MOST_ARRAYS:
         return None
     if len(one.nodes) + len(other.nodes) > MOST_OPERATIONS:
         return None
@@ -373,6 +370,15 @@ def _dependences(steps: Sequence[Step]) -> list[int]:
         for node in step.writes:
             writers[node] = writers.get(node, 0) | 1 << number
     return needs
+
+
+def _needs_joined(needs: Sequence[int], earlier: int, later: int) -> list[int]:
+    """`needs` once the earlier step is part of the later."""
+    gone, joined = 1 << earlier, 1 << later
+    both = (needs[earlier] | needs[later]) & ~(gone | joined)
+    result = [mask & ~gone | joined | both if mask & gone else mask for mask in needs]
+    result[later] = both
+    return result
 
 
 def _in_order(steps: Sequence[Step]) -> list[Step]:

@@ -9,6 +9,7 @@ instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from toonygrad.uop.node import UOp
@@ -30,7 +31,8 @@ class Index(NamedTuple):
 
     def scaled(self, factor: int) -> Index:
         """This index times a number."""
-        return Index(tuple((atom, c * factor) for atom, c in self.terms) if factor else (), self.offset * factor)
+        terms = tuple((atom, c * factor) for atom, c in self.terms) if factor else ()
+        return Index(terms, self.offset * factor)
 
     def shifted(self, offset: int) -> Index:
         """This index plus a number."""
@@ -108,7 +110,9 @@ def divide(index: Index, divisor: int, extents: Mapping[UOp, int]) -> tuple[Inde
     return Index(_ordered(whole), index.offset // divisor), Index(_ordered(part), index.offset % divisor)
 
 
-def reshaped(indices: Sequence[Index], shape: Shape, source: Shape, extents: Mapping[UOp, int]) -> tuple[Index, ...]:
+def reshaped(
+    indices: Sequence[Index], shape: Shape, source: Shape, extents: Mapping[UOp, int]
+) -> tuple[Index, ...]:
     """Where in an array of shape `source` the element at `indices` of its reshape to `shape` stands.
 
     Raises
@@ -120,7 +124,8 @@ def reshaped(indices: Sequence[Index], shape: Shape, source: Shape, extents: Map
         return (ZERO,) * len(source)  # of no element
     result: list[Index] = []
     for outer, inner in _factor_groups(shape, source):
-        position = linear([indices[axis] for axis in outer], contiguous_strides([shape[axis] for axis in outer]))
+        strides = contiguous_strides([shape[axis] for axis in outer])
+        position = linear([indices[axis] for axis in outer], strides)
         sizes = [source[axis] for axis in inner]
         parts: list[Index] = []
         for size, stride in zip(sizes, contiguous_strides(sizes), strict=True):
@@ -178,7 +183,8 @@ def moved(node: UOp, indices: tuple[Index, ...], extents: Mapping[UOp, int]) -> 
         return tuple(result)
     if node.op is Ops.SLICE:
         return tuple(
-            index.scaled(step).shifted(start) for index, (start, step, _) in zip(indices, node.arg, strict=True)
+            index.scaled(step).shifted(start)
+            for index, (start, step, _) in zip(indices, node.arg, strict=True)
         )
     if node.op is Ops.EXPAND:
         return broadcast(indices, source)
@@ -204,7 +210,7 @@ def viewed(node: UOp, shape: Shape, strides: Shape) -> tuple[int, Shape] | None:
     result: list[int] = []
     for ours, theirs in _factor_groups(node.shape, shape):
         real = [axis for axis in theirs if shape[axis] != 1]
-        for outer, inner in zip(real, real[1:], strict=False):
+        for outer, inner in pairwise(real):
             if strides[outer] != strides[inner] * shape[inner]:
                 return None
         step = strides[real[-1]] if real else 0

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from toonygrad import dtypes
 from toonygrad.schedule import ranges
-from toonygrad.schedule.ranges import Index, NeedsSplit, NotAffine
+from toonygrad.schedule.ranges import Index, NotAffine
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
@@ -148,7 +146,7 @@ class Trace:
         self.outputs[node] = Output(node, value, ranges.linear(indices, contiguous_strides(node.shape)))
 
     def store_part(self, source: UOp, whole: UOp, offset: int) -> None:
-        """Evaluate `source` and store it into the memory of `whole`, a CONCAT or RESHAPE, from an element on."""
+        """Evaluate `source` and store it in memory of `whole`, a CONCAT or RESHAPE, from an element on."""
         self.run_over(source.shape)
         strides = contiguous_strides(whole.shape if whole.op is Ops.CONCAT else source.shape)
         flat = ranges.linear(self.domain_indices, strides).shifted(offset)
@@ -222,7 +220,7 @@ class Trace:
         return self._access(node, ranges.linear(indices, contiguous_strides(node.shape)))
 
     def _inlined(self, node: UOp, indices: Indices) -> Steps:
-        """A stored node of this very kernel: its value in the register, and its store where it runs over all of it."""
+        """A stored node of this very kernel: its value, and its store where it runs over all of it."""
         if node.op is Ops.REDUCE and self._unfit_reduction(node, indices):
             raise Conflict([node])
         if node.op is Ops.SCAN and indices != self.domain_indices:
@@ -243,7 +241,8 @@ class Trace:
         atoms = [a for index in indices for a in index.atoms]
         if any(index.offset for index in indices) or len(set(atoms)) < len(atoms):
             return False
-        return all(a.op is Ops.RANGE for a in atoms) and size_of([self.extents[a] for a in atoms]) == size_of(node.shape)
+        covered = size_of([self.extents[a] for a in atoms])
+        return all(a.op is Ops.RANGE for a in atoms) and covered == size_of(node.shape)
 
     def _reduced(self, node: UOp, indices: Indices) -> Steps:
         self.computed[node] = None
@@ -301,9 +300,10 @@ class Trace:
         return UOp.new(Ops.ACCESS, flat.atoms, (number, array.dtype, coefficients, flat.offset))
 
     def _affine(self, index: Index) -> UOp:
-        if len(index.terms) == 1 and index.offset == 0 and index.terms[0][1] == 1 and index.atoms[0].op is not Ops.RANGE:
+        coefficients = tuple(c for _, c in index.terms)
+        if (coefficients, index.offset) == ((1,), 0) and index.atoms[0].op is not Ops.RANGE:
             return index.atoms[0]
-        return UOp.new(Ops.AFFINE, index.atoms, (tuple(c for _, c in index.terms), index.offset))
+        return UOp.new(Ops.AFFINE, index.atoms, (coefficients, index.offset))
 
     def _size(self, value: int) -> UOp:
         self.sizes.append(value)
@@ -314,7 +314,7 @@ class Trace:
         return UOp.const(False if node.dtype == dtypes.bool_ else 0, node.dtype)
 
     def _view(self, node: UOp) -> tuple[UOp, int, Shape] | None:
-        """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed."""
+        """As `view_of` says, for the memory that this kernel may read."""
         if node not in self._views:
             view = view_of(node, self.memory)
             # What this kernel computes itself isn't in memory yet.
@@ -370,7 +370,7 @@ class Trace:
         return None
 
     def work(self, node: UOp) -> int:
-        """Additions that computing one element of `node` costs, down to memory; sharing isn't seen, so at most that."""
+        """Additions that one element of `node` costs, down to memory: at most, for sharing isn't seen."""
         stack = [node]
         while stack:
             top = stack[-1]
@@ -421,12 +421,13 @@ def whole(node: UOp) -> str | None:
 
 
 def is_interpreted(node: UOp) -> bool:
-    """Whether no kernel is generated for `node`: a complex product carries two numbers that need each other."""
-    return node.op in (Ops.REDUCE, Ops.SCAN) and node.arg[0] is Ops.MUL and node.dtype in dtypes.COMPLEX_FLOATING
+    """Whether no kernel is generated for `node`: a complex product has two parts that need each other."""
+    product = node.op in (Ops.REDUCE, Ops.SCAN) and node.arg[0] is Ops.MUL
+    return product and node.dtype in dtypes.COMPLEX_FLOATING
 
 
 def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
-    """The memory that `node` is a view of, with offset and strides in elements; None where it must be computed.
+    """The memory that `node` is a view of, offset and strides in elements; None where it must be computed.
 
     A movement node in `memory` is an alias of what it is a view of where it is one, and else stands there
     row-major.
