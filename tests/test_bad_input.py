@@ -185,6 +185,10 @@ def test_in_place_results_must_fit():
         x += FLOATS
     with pytest.raises(TypeError, match=r"^__iadd__: .*complex128.*float64"):
         x += 1j
+    with pytest.raises(TypeError, match=r"^__iand__: integer or boolean"):
+        x &= x
+    with pytest.raises(TypeError, match="unsupported operand"):
+        x += "text"
     check(x, np.array([1.0]))
 
 

@@ -522,10 +522,9 @@ def _install() -> None:
         "rshift": Ops.SHR,
     }
     for name, op in arithmetic.items():
-        forward = binary_recorder(f"__{name}__", op)
-        setattr(Array, f"__{name}__", forward)
+        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op))
         setattr(Array, f"__r{name}__", binary_recorder(f"__r{name}__", op, reflected=True))
-        setattr(Array, f"__i{name}__", _in_place_operator(f"__i{name}__", forward))
+        setattr(Array, f"__i{name}__", _in_place_operator(f"__i{name}__", op))
     for name, op, mirrored in (
         ("lt", Ops.LT, False),
         ("le", Ops.LE, False),
@@ -537,7 +536,9 @@ def _install() -> None:
         setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op, mirrored=mirrored))
 
 
-def _in_place_operator(call: str, forward: _Binary) -> _Binary:
+def _in_place_operator(call: str, op: Op) -> _Binary:
+    forward = binary_recorder(call, op)
+
     def method(self: Array, other: Any, /) -> Array:
         return _in_place(call, self, forward(self, other))
 
