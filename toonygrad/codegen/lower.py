@@ -220,7 +220,8 @@ class Arguments:
 
     def size(self, name: str, value: int) -> UOp:
         """The argument `name`, an extent or the like, with this shape's value."""
-        self.integers[name] = value
+        if self.integers.setdefault(name, value) != value:
+            raise RuntimeError(f"argument {name} can't be both {self.integers[name]} and {value}")
         return UOp.new(Ops.SIZE, (), name)
 
     def pointer(self, output: bool, array: int, offset: int, dtype: np.dtype) -> UOp:

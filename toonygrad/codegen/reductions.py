@@ -129,13 +129,14 @@ class Reducing(Builder):
 
     def store_chunk(self, store: Store, chunk: UOp, value: UOp) -> UOp:
         """The STORE of a chunk's value, each chunk's results behind those of the one before."""
-        results = size_of([self.body.extents[a] for a in self.body.outer]) * store.parts
+        results = size_of([self.body.extents[a] for a in self.body.outer])
         terms = [(self.atoms[a], c) for a, c in zip(store.index.src, store.index.arg[0], strict=True)]
         pointer = self.arguments.pointer(True, store.array, store.index.arg[1], value.dtype)
+        start = chunk if results == 1 else chunk * self.arguments.size("results", results)
+        if store.parts > 1:
+            start = start * store.parts
         index = self.arguments.flat(True, store.array, terms)
-        if results == 1:
-            return UOp.new(Ops.STORE, (pointer, chunk, value))
-        return UOp.new(Ops.STORE, (pointer, chunk * self.arguments.size("results", results) + index, value))
+        return UOp.new(Ops.STORE, (pointer, start + index if self.body.outer else start, value))
 
     def bounds(self, over: UOp, chunk: UOp | None, length: int) -> tuple[list[UOp], UOp, UOp]:
         """Start and stop of a reduced range: the whole, or one chunk of it."""
