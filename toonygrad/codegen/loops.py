@@ -7,7 +7,7 @@ make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,7 +42,7 @@ GRAIN = 1 << 17
 
 @dataclass(frozen=True)
 class Partial:
-    """An output computed in chunks: the kernel stores one value for each chunk, the plan combines them with `op`."""
+    """An output computed in chunks: the kernel stores a value for each, the plan combines them with `op`."""
 
     output: int
     op: Op
@@ -80,22 +80,27 @@ ZERO = UOp.const(0, dtypes.INDEX)
 
 
 def range_(name: str) -> UOp:
+    """A loop's variable."""
     return UOp.new(Ops.RANGE, (), name)
 
 
 def assign(target: UOp, value: UOp) -> UOp:
+    """The statement that gives a local a value."""
     return UOp.new(Ops.ASSIGN, (target, value))
 
 
 def loop(over: UOp, start: UOp, stop: UOp, statements: Iterable[UOp]) -> UOp:
+    """The statement that repeats others."""
     return UOp.new(Ops.LOOP, (over, start, stop, *statements))
 
 
 def quotient(x: UOp, y: UOp) -> UOp:
+    """x / y, neither of them negative, y not zero."""
     return x.alu(Ops.QUOTIENT, y)
 
 
 def pieces(length: UOp, size: int) -> UOp:
+    """How many pieces of `size` cover `length`."""
     return quotient(length + (size - 1), UOp.const(size, dtypes.INDEX))
 
 
@@ -103,12 +108,25 @@ _FAST = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[0
 _SLOW = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[1])])
 
 
+def _rewritten(nodes: Sequence[UOp], rules: PatternMatcher) -> list[UOp]:
+    return list(graph_rewrite(UOp.new(Ops.SINK, tuple(nodes)), rules, "guards").src)
+
+
 # -- building ------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Builder:
-    """What the four shapes share: ranges to variables, expressions to index arithmetic, inner loops with guards."""
+    """What the four shapes share: ranges to variables, indices to arithmetic, inner loops with guards.
+
+    Attributes
+    ----------
+    body, arguments : what the kernel computes, and what it takes
+    atoms : what each of the body's ranges is written as
+    results : reductions and scans to what holds their value where they are read
+    accumulated : reductions to their accumulators, of another type and in chunks
+    counter : for each stem of a name how many there are
+    """
 
     body: Body
     arguments: Arguments = field(default_factory=Arguments)
@@ -125,7 +143,9 @@ class Builder:
 
     def extent(self, over: UOp) -> UOp:
         """The argument that holds how many values a range takes; equal ranges share it."""
-        return self.arguments.size(f"n_{self.atoms[over].arg if self.atoms[over].op is Ops.RANGE else _name(self.atoms[over])}", self.body.extents[over])
+        atom = self.atoms[over]
+        name = atom.arg if atom.op is Ops.RANGE else atom.arg[0]
+        return self.arguments.size(f"n_{name}", self.body.extents[over])
 
     def concrete(self, *nodes: UOp) -> list[UOp]:
         """Expressions with finished reductions, ranges and memory in the kernel's terms."""
@@ -137,8 +157,9 @@ class Builder:
         """The statement for one store."""
         (value,) = self.concrete(store.value if value is None else value)
         rank = {a: k for k, a in enumerate((*self.body.outer, *self.body.inner))}
-        pairs = sorted(zip(store.index.src, store.index.arg[0], strict=True), key=lambda p: rank.get(p[0], len(rank)))
-        return self.arguments.store(store, [(self.atoms[a], c) for a, c in pairs], value)
+        pairs = zip(store.index.src, store.index.arg[0], strict=True)
+        slowest_first = sorted(pairs, key=lambda pair: rank.get(pair[0], len(rank)))
+        return self.arguments.store(store, [(self.atoms[a], c) for a, c in slowest_first], value)
 
     def decompose(self, position: UOp, over: Sequence[UOp]) -> list[UOp]:
         """Assignments that split a position among ranges, the last running fastest."""
@@ -160,38 +181,41 @@ class Builder:
         guards = [node for node in toposort(*statements) if node.op is Ops.GUARDED]
         if not guards:
             return [loop(over, start, stop, statements)]
-        rewrite: Callable[[Sequence[UOp], PatternMatcher], list[UOp]] = lambda nodes, rules: list(  # noqa: E731
-            graph_rewrite(UOp.new(Ops.SINK, tuple(nodes)), rules, "guards").src
-        )
-        conditions = rewrite([guard.src[2] for guard in guards], _FAST)
         ordinary = variable(self.name("ordinary"), dtypes.bool_)
         condition = ordinary
-        for one in conditions:
+        for one in dict.fromkeys(_rewritten([guard.src[2] for guard in guards], _FAST)):
             condition = condition & one
         block = range_(self.name("block"))
         first, last = variable(self.name("first")), variable(self.name("last"))
-        changed = list(dict.fromkeys(s.src[0] for s in statements if s.op is Ops.ASSIGN))
-        saved = [variable(self.name("saved"), target.dtype) for target in changed]
         begin = start + block * GUARD_BLOCK if start is not ZERO else block * GUARD_BLOCK
         length = stop - start if start is not ZERO else stop
         inside = [
             assign(first, begin),
             assign(last, (first + GUARD_BLOCK).alu(Ops.MINIMUM, stop)),
             assign(ordinary, UOp.const(True, dtypes.bool_)),
-            *(assign(copy, target) for copy, target in zip(saved, changed, strict=True)),
-            loop(over, first, last, [*rewrite(statements, _FAST), assign(ordinary, condition)]),
-            UOp.new(
-                Ops.IF,
-                (
-                    ~ordinary,
-                    *(assign(target, copy) for copy, target in zip(saved, changed, strict=True)),
-                    loop(over, first, last, rewrite(statements, _SLOW)),
-                ),
-            ),
         ]
+        fast, slow = _rewritten(statements, _FAST), loop(over, first, last, _rewritten(statements, _SLOW))
+        check = assign(ordinary, condition)
+        if any(s.op is Ops.STORE and s.src[0].op is Ops.SCRATCH for s in statements):
+            # What accumulates in an array can't be taken back, so this looks before it computes.
+            inside += [
+                loop(over, first, last, [check]),
+                UOp.new(Ops.IF, (ordinary, loop(over, first, last, fast))),
+                UOp.new(Ops.IF, (~ordinary, slow)),
+            ]
+        else:
+            changed = list(dict.fromkeys(s.src[0] for s in statements if s.op is Ops.ASSIGN))
+            saved = [variable(self.name("saved"), target.dtype) for target in changed]
+            inside += [
+                *(assign(copy, target) for copy, target in zip(saved, changed, strict=True)),
+                loop(over, first, last, [*fast, check]),
+                UOp.new(Ops.IF, (~ordinary, *map(assign, changed, saved), slow)),
+            ]
         return [loop(block, ZERO, pieces(length, GUARD_BLOCK), inside)]
 
-    def finish(self, statements: Sequence[UOp], extent: int, elements: int, partials: Sequence[Partial] = ()) -> Nest:
+    def finish(
+        self, statements: Sequence[UOp], extent: int, elements: int, partials: Sequence[Partial] = ()
+    ) -> Nest:
         """The nest from its statements; `elements` is what one parallel step computes."""
         operations = len(toposort(*(store.value for store in self.body.stores)))
         grain = max(1, GRAIN // max(1, elements * operations))
@@ -203,10 +227,6 @@ class Builder:
         for a in reversed(over[:-1]):
             statements = [loop(self.atoms[a], ZERO, self.extent(a), statements)]
         return statements
-
-
-def _name(node: UOp) -> str:
-    return node.arg[0]
 
 
 class Elementwise(Builder):
