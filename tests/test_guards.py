@@ -1,4 +1,4 @@
-"""Blocks computed again: what a loop assumes of its numbers, and each shape of loop once the assumption fails.
+"""Blocks computed again: each shape of loop once what it assumes of its numbers fails.
 
 A sine reduces arguments beyond 2**32 in another, slow way. One such argument must change nothing but its own
 element, and nothing may be counted twice.

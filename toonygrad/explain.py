@@ -17,7 +17,7 @@ from toonygrad.codegen.standalone import standalone_source
 from toonygrad.config import settings
 from toonygrad.realize import canonical, pending_nodes, structure_of
 from toonygrad.runtime.plan import is_interpreted
-from toonygrad.schedule.fusion import Alias, Kernel, Routine, Step, schedule
+from toonygrad.schedule.fusion import Alias, Kernel, Routine, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -35,8 +35,8 @@ class ExplainedKernel:
     Attributes
     ----------
     name : of the kernel's function, or of the library's routine
-    source : a Python file that holds the kernel and runs it on a small example, alone; empty for a library's routine
-    function : the kernel's function alone, in the words that codegen/cpu.py defines; empty for a library's routine
+    source : a Python file that holds the kernel and runs it on a small example, alone; "" for a routine
+    function : the kernel's function alone, in the words that codegen/cpu.py defines; "" for a routine
     reason : why its results are stored instead of being used in another kernel
     operations : the recorded operations it computes
     outputs : shape and data type of each result
@@ -107,7 +107,7 @@ class Explanation:
                 )
             )
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.insert(1, "-" * max(map(len, lines)))
         count = f"{len(self.kernels)} kernel{'s' * (len(self.kernels) != 1)}"
         ratio = self.bytes_moved / self.bytes_least if self.bytes_least else 1.0
@@ -160,17 +160,20 @@ def _explained(step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp])
     moved = bytes_moved(step)
     if isinstance(step, Routine):
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
-        return ExplainedKernel(name, "", "", step.reason, (step.node.op.name,), outputs, moved, least, "library")
+        operations: tuple[str, ...] = (step.node.op.name,)
+        return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, "library")
     operations = tuple(node.op.name for node in step.nodes)
     how = "interpreted" if is_interpreted(step, settings.compile) else "compiled"
     generated = generate(step)
     source = generated.source
     text = standalone_source(source.text, source.name, source.parameters, _example(generated))
-    return ExplainedKernel(source.name, text, source.text, step.reason, operations, outputs, moved, least, how)
+    return ExplainedKernel(
+        source.name, text, source.text, step.reason, operations, outputs, moved, least, how
+    )
 
 
 def _example(generated: Generated) -> dict[str, int | float]:
-    """Small arguments for a kernel: every size a few elements, strides that keep rows apart, arrays that hold them."""
+    """Small arguments for a kernel: few elements an axis, strides that keep rows apart, arrays for them."""
     integers = generated.nest.arguments.integers
     strides = sorted({abs(value) for name, value in integers.items() if name.startswith("s")})
     known = {"pieces": 1, "blocks": 1, "chunks": 2, "chunk": 3, "results": EXAMPLE_SIZE}

@@ -136,7 +136,9 @@ class _Writer:
                 self._uses[source] += 1
             own = frozenset((node,)) if node.op in _MUTABLE else nothing
             self._mutable[node] = own.union(*(self._mutable[s] for s in node.src))
-            if node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX) or (node.src and node.op is not Ops.LOAD and all(s in self._index for s in node.src)):
+            leaf = node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX)
+            made = bool(node.src) and node.op is not Ops.LOAD and all(s in self._index for s in node.src)
+            if leaf or made:
                 self._index.add(node)
 
     # -- statements ------------------------------------------------------------------------------------------
@@ -204,7 +206,9 @@ class _Writer:
         """Drop the names of expressions whose value has just changed."""
         gone = set(changed)
         self.names = {
-            node: name for node, name in self.names.items() if node.op is Ops.SCRATCH or not self._mutable[node] & gone
+            node: name
+            for node, name in self.names.items()
+            if node.op is Ops.SCRATCH or not self._mutable[node] & gone
         }
 
     def _line(self, depth: int, text: str) -> None:
@@ -223,7 +227,7 @@ class _Writer:
         """`root` as text; writes lines for the parts that get names."""
         texts: dict[UOp, str] = {}
         self._binding: dict[UOp, int] = {}
-        for node in self._needed(root):
+        for node in toposort(root, until=self.names):
             self._binding[node] = _ATOM
             text = self.names.get(node) or self._expression(node, texts, depth)
             long = len(text) > LONGEST and node is not root
@@ -236,7 +240,7 @@ class _Writer:
         return texts[root]
 
     def _joined(self, node: UOp, texts: Mapping[UOp, str], sign: str, binding: int) -> str:
-        """An infix expression, its operands in parentheses where they bind more loosely (on the right, as loosely)."""
+        """An infix expression, operands that bind more loosely (the right: as loosely) in parentheses."""
         self._binding[node] = binding
         left, right = node.src
         parts = [
@@ -244,25 +248,6 @@ class _Writer:
             for s, least in ((left, binding + (binding == _PRECEDENCE[Ops.LT])), (right, binding + 1))
         ]
         return f"{parts[0]} {sign} {parts[1]}"
-
-    def _needed(self, root: UOp) -> list[UOp]:
-        """Nodes to write for `root`, sources first; below what has a name, nothing."""
-        order: list[UOp] = []
-        done: set[UOp] = set()
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            if node in done:
-                stack.pop()
-                continue
-            waiting = [] if node in self.names else [s for s in node.src if s not in done]
-            if waiting:
-                stack.extend(reversed(waiting))
-                continue
-            stack.pop()
-            done.add(node)
-            order.append(node)
-        return order
 
     def _expression(self, node: UOp, texts: dict[UOp, str], depth: int) -> str:
         op, dtype = node.op, node.dtype
@@ -315,7 +300,8 @@ class _Writer:
         sign, binding = _INFIX[op], _PRECEDENCE[op]
         if op in _WRAPPING and dtype.kind in "iu" and dtype != dtypes.uint64 and not index:
             if dtype != dtypes.int64:
-                text = conversion(self._joined(node, texts, sign, binding), dtype)  # Numba computes them in 64 bits
+                # Numba computes them in 64 bits.
+                text = conversion(self._joined(node, texts, sign, binding), dtype)
                 self._binding[node] = _ATOM
                 return text
             if op not in (Ops.AND, Ops.OR, Ops.XOR):
