@@ -120,6 +120,8 @@ class Trace:
         if len(nodes) == 1 and nodes[0].op is Ops.RESHAPE:
             # The same memory as its source has in row-major order, so its own shape need not be walked.
             self.store_part(nodes[0].src[0], nodes[0], 0)
+            if missing := [node for node in self.inlined if node not in self.outputs]:
+                raise Conflict(missing)
             return
         self.run_over(nodes[0].shape)
         if any(node.op is Ops.REDUCE for node in nodes):
