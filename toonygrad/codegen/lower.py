@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ RULES = _SPLIT_COMPLEX + COMPLEX_RULES + INTEGER_RULES + TRANSCENDENTAL_RULES + 
 
 @dataclass(frozen=True)
 class Store:
-    """One result: its value at each combination of the ranges in `index`, into the array `array` of the outputs."""
+    """One result: its value at each combination of the ranges in `index`, into an array of the outputs."""
 
     array: int
     index: UOp  # AFFINE over ranges
@@ -118,7 +119,9 @@ def lower(kernel: Kernel) -> Body:
     return Body(
         tuple(
             Store(number, index, value, 2 if kernel.outputs[number].node.dtype.kind == "c" else 1)
-            for (number, *_), index, value in zip(stores, merged.nodes[:half], merged.nodes[half:], strict=True)
+            for (number, *_), index, value in zip(
+                stores, merged.nodes[:half], merged.nodes[half:], strict=True
+            )
         ),
         merged.outer,
         merged.inner,
@@ -150,7 +153,9 @@ def _merge(
         both = UOp.new(Ops.RANGE, (), ("merged", slow.arg, fast.arg))
         extents[both] = extents[slow] * extents[fast]
         nodes = _replace_pair(nodes, slow, fast, both)
-        outer, inner = (tuple(both if a is fast else a for a in part if a is not slow) for part in (outer, inner))
+        outer, inner = (
+            tuple(both if a is fast else a for a in part if a is not slow) for part in (outer, inner)
+        )
 
 
 def _mergeable(
@@ -161,7 +166,7 @@ def _mergeable(
     over = [node.src[1:] for node in order if node.op is Ops.REDUCE]
     scanned = {a for node in order if node.op is Ops.SCAN for a in node.src[1:]}
     for group in (outer, inner, *over):
-        for slow, fast in zip(group, group[1:], strict=False):
+        for slow, fast in pairwise(group):
             if slow in scanned or fast in scanned:
                 continue
             if any((slow in ranges) != (fast in ranges) for ranges in over):
@@ -233,6 +238,10 @@ class Arguments:
             self.pointers[key] = UOp.new(Ops.POINTER, (), (name, dtype))
         return self.pointers[key]
 
+    def ordered_pointers(self) -> list[tuple[tuple[bool, int, int], UOp]]:
+        """The pointers as a kernel takes them, outputs first."""
+        return sorted(self.pointers.items(), key=lambda item: not item[0][0])
+
     def stride(self, output: bool, array: int, value: int) -> UOp:
         """A stride; the same value in one array is the same argument, in other arrays another."""
         if value in (1, -1, 2):  # 2: complex numbers
@@ -267,10 +276,9 @@ class Arguments:
             if node.op is Ops.RANGE:
                 made[node] = atoms.get(node, node)
             elif node.op in (Ops.ACCESS, Ops.AFFINE):
-                pairs = sorted(
-                    zip(node.src, _coefficients(node), strict=True), key=lambda pair: rank.get(pair[0], len(rank))
-                )
-                terms = [(made[a], c) for a, c in pairs]
+                pairs = zip(node.src, _coefficients(node), strict=True)
+                slowest_first = sorted(pairs, key=lambda pair: rank.get(pair[0], len(rank)))
+                terms = [(made[a], c) for a, c in slowest_first]
                 if node.op is Ops.ACCESS:
                     array, dtype, _, offset = node.arg
                     pointer = self.pointer(False, array, offset, dtype)
@@ -280,8 +288,8 @@ class Arguments:
                     if node.arg[1]:
                         total = total + self.size(f"c{len(self.integers)}", node.arg[1])
                     made[node] = total
-            elif node.op is Ops.SIZE:
-                made[node] = self.size(f"e{node.arg[1]}", sizes[node.arg[1]]) if isinstance(node.arg, tuple) else node
+            elif node.op is Ops.SIZE and isinstance(node.arg, tuple):
+                made[node] = self.size(f"e{node.arg[1]}", sizes[node.arg[1]])
             else:
                 if node.op is Ops.NUMBER:
                     self.numbers[node] = None

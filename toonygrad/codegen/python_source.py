@@ -97,7 +97,7 @@ def python_source(nest: Nest) -> KernelSource:
     arguments = nest.arguments
     parameters = [
         Parameter(pointer.arg[0], "pointer", pointer.dtype)
-        for (output, _, _), pointer in sorted(arguments.pointers.items(), key=lambda item: not item[0][0])
+        for _, pointer in arguments.ordered_pointers()
     ]
     if writer.checks:
         parameters.append(Parameter("status", "pointer", dtypes.int64))

@@ -7,6 +7,7 @@ and runs them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes
 from toonygrad.codegen.generate import generate
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer, pool
@@ -60,14 +60,14 @@ class Plan:
         return [values[slot] for slot in self._outputs]
 
 
-class RunStep:
+class RunStep(ABC):
     """One step of a plan: fills slots from slots, and empties those nobody needs any more."""
 
     dead: tuple[int, ...] = ()
 
+    @abstractmethod
     def run(self, values: Slots) -> None:
         """Compute this step in `values`."""
-        raise NotImplementedError
 
 
 def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
@@ -80,8 +80,8 @@ def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
         for root in roots:
             slot.setdefault(root, count)
             count = len(set(slot.values()))
-        step = InterpretedStep(tuple(roots), slot)
-        return Plan([step], count, [slot[root] for root in roots])
+        everything = InterpretedStep(tuple(roots), slot)
+        return Plan([everything], count, [slot[root] for root in roots])
     steps = schedule(roots)
     for step in steps:
         for node in step.writes:
@@ -111,7 +111,7 @@ def _run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
 
 
 def is_interpreted(kernel: Kernel, mode: CompileMode) -> bool:
-    """Whether NumPy runs a kernel's operations one by one: by its sizes alone, so that its bits never change."""
+    """Whether NumPy runs a kernel's operations one by one: sizes alone decide, so that bits never change."""
     if any(output.node.op is Ops.CONCAT for output in kernel.outputs):
         return False  # its parts share one memory
     if mode == "never" or not all(size_of(node.shape) for node in kernel.writes):
@@ -128,8 +128,9 @@ _quiet: list[Context] = []
 def quietly(function: Callable[..., None], *arguments: Any) -> None:
     """Call `function` while NumPy says nothing of overflow and invalid values, which the standard defines.
 
-    NumPy keeps that choice in a context variable. Entering a context that has made it costs a quarter of np.errstate,
-    which small expressions feel. A context runs one call at a time, so each call takes one from the idle ones.
+    NumPy keeps that choice in a context variable. Entering a context that has made it costs a quarter of
+    np.errstate, which small expressions feel. A context runs one call at a time, so each call takes one from
+    the idle ones.
     """
     try:
         context = _quiet.pop()
@@ -154,7 +155,7 @@ class InterpretedStep(RunStep):
         self._given: list[tuple[int, bool]] = []
         self._fixed: list[np.ndarray | None] = []
         self._program: list[tuple[Callable[..., Any], tuple[int, ...], int, tuple[int, ...]]] = []
-        order = _until(nodes, memory)
+        order = toposort(*nodes, until=memory)
         last = {source: node for node in order if node not in memory for source in node.src}
         read = [node for node in order if node.op is Ops.ARGUMENT or node in memory]
         for node in read:
@@ -196,20 +197,6 @@ class InterpretedStep(RunStep):
                 here[result] = function(*[here[source] for source in sources])
             for place in dead:
                 here[place] = None
-
-
-def _until(nodes: Sequence[UOp], memory: Collection[UOp]) -> list[UOp]:
-    """The nodes below `nodes`, sources first, nothing below those in `memory`."""
-    order: dict[UOp, None] = {}
-    stack = list(reversed(nodes))
-    while stack:
-        node = stack[-1]
-        waiting = [] if node in memory else [s for s in node.src if s not in order]
-        if node in order or not waiting:
-            order[stack.pop()] = None
-        else:
-            stack.extend(reversed(waiting))
-    return list(order)
 
 
 def _library_call(node: UOp) -> Callable[..., np.ndarray]:
@@ -257,12 +244,13 @@ class CompiledStep(RunStep):
                 self._outputs.append((slot[node], shape, partial.dtype, (_COMBINE[partial.op], node.dtype)))
         self._pointers = [
             (output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
-            for (output, k, offset), pointer in sorted(arguments.pointers.items(), key=lambda item: not item[0][0])
+            for (output, k, offset), pointer in arguments.ordered_pointers()
         ]
         self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
         first = len(arguments.integers)
         self._numbers = [
-            (first + k, *_number_slot(node, kernel, slot), node.dtype) for k, node in enumerate(arguments.numbers)
+            (first + k, *_number_slot(node, kernel, slot), node.dtype)
+            for k, node in enumerate(arguments.numbers)
         ]
         self._checks = kernel.checks
 
@@ -294,7 +282,8 @@ class CompiledStep(RunStep):
                 if part is not None:
                     value = value.imag if part else value.real
                 integers[place] = scalar_bits(dtype, value)
-        launch(native.address, addresses.buffer_info()[0], integers.buffer_info()[0], self._extent, self._grain)
+        pointed, counted = addresses.buffer_info()[0], integers.buffer_info()[0]
+        launch(native.address, pointed, counted, self._extent, self._grain)
         for (call, axis, size), outside in zip(self._checks, status, strict=True):
             if outside:
                 raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
