@@ -34,7 +34,7 @@ class Structure(NamedTuple):
 
     key: tuple
     leaves: list[UOp]  # what a plan is run with, by slot: BUFFERs, and SCALARs once for each use
-    number: dict[UOp, int]  # every node, sources first, to its place in the key; below a computed node nothing
+    number: dict[UOp, int]  # every node, sources first, to its place in the key; nothing below memory
     memory: dict[UOp, UOp]  # computed nodes to their BUFFERs
     stored: dict[UOp, str]  # the nodes to leave in memory, and why: the roots, and what is worth keeping
 
@@ -91,7 +91,23 @@ def _plan(structure: Structure) -> Plan:
 
 
 def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
-    """The structure of the graph under `roots`; with `looking`, without counting it as a demand for its nodes."""
+    """The structure of the graph under `roots`; with `looking`, it counts as nobody's demand."""
+    number, memory, key, leaves, again, expensive = _walk(roots, looking)
+    stored = dict.fromkeys(roots, "asked for")
+    if again:
+        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
+        again.clear()  # references like these would look like somebody's
+    if expensive:
+        held = _still_held(number, memory, set(stored))
+        stored |= dict.fromkeys(held, "somebody holds it and may ask for it")
+    key.extend(map(number.__getitem__, stored))
+    return Structure(tuple(key), leaves, number, memory, stored)
+
+
+def _walk(
+    roots: Sequence[UOp], looking: bool
+) -> tuple[dict[UOp, int], dict[UOp, UOp], list[object], list[UOp], list[UOp], bool]:
+    """The parts of a Structure, nodes demanded before, and whether some are worth keeping."""
     number: dict[UOp, int] = {}
     memory: dict[UOp, UOp] = {}
     key: list[object] = []
@@ -146,15 +162,7 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
             node.demanded += 1
         if node.op in _EXPENSIVE:
             expensive = True
-    node = leaf = source = src = None  # these references, like those of `again`, would look like somebody's
-    stored = dict.fromkeys(roots, "asked for")
-    if again:
-        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
-        again.clear()
-    if expensive:
-        stored |= dict.fromkeys(_still_held(number, memory, set(stored)), "somebody holds it and may ask for it")
-    key.extend(map(number.__getitem__, stored))
-    return Structure(tuple(key), leaves, number, memory, stored)
+    return number, memory, key, leaves, again, expensive
 
 
 def _entry(node: UOp, number: dict[UOp, int], leaves: list[UOp]) -> tuple:
@@ -173,7 +181,7 @@ def _entry(node: UOp, number: dict[UOp, int], leaves: list[UOp]) -> tuple:
 
 
 def canonical(structure: Structure) -> dict[UOp, str]:
-    """The stored nodes over ARGUMENTs in place of memory and numbers, so that a plan holds nobody's memory."""
+    """The stored nodes over ARGUMENTs in place of memory and numbers: a plan holds nobody's memory."""
     made: dict[UOp, UOp] = {}
     slot = 0
 
@@ -210,9 +218,9 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     # arrays.
     given: set[UOp] = set()
     for node in number:
-        if node not in memory and node.op is not Ops.BUFFER and node.op is not Ops.SCALAR:
-            if given.issuperset(node.src):
-                given.add(node)
+        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
+        if not memory_or_number and given.issuperset(node.src):
+            given.add(node)
         if node in old or node in memory:
             continue
         for source in node.src:
@@ -229,13 +237,34 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive
     ones nearest below it.
     """
+    uses = _uses(number, memory)
+    below, expensive = _expensive_below(number, memory)
+    kept = 0
+    for (node, bits), references in zip(below.items(), _references(below), strict=True):
+        own = _OWN_REFERENCES + (node.op in _EXPENSIVE)  # its place in the list
+        if bits and node not in roots and references > own + uses[node]:
+            kept |= bits
+    return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
+
+
+def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> dict[UOp, int]:
+    """How often each node is a source of others."""
     uses = dict.fromkeys(number, 0)
     for node in number:
         if node not in memory:
             for source in node.src:
                 if source in uses:  # numbers have no place of their own
                     uses[source] += 1
-    # Bits instead of sets of nodes: a set would hold references of its own.
+    return uses
+
+
+def _expensive_below(
+    number: dict[UOp, int], memory: dict[UOp, UOp]
+) -> tuple[dict[UOp, int], list[UOp]]:
+    """For each node the expensive ones nearest below it, as bits by their place in the list of them.
+
+    Sets of nodes would hold references of their own.
+    """
     below: dict[UOp, int] = {}
     expensive: list[UOp] = []
     for node in number:
@@ -246,13 +275,7 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
         elif node not in memory:
             for source in node.src:
                 below[node] |= below.get(source, 0)
-    node = source = None
-    kept = 0
-    for (node, bits), references in zip(below.items(), _references(below), strict=True):
-        own = _OWN_REFERENCES + (node.op in _EXPENSIVE)  # its place in the list
-        if bits and node not in roots and references > own + uses[node]:
-            kept |= bits
-    return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
+    return below, expensive
 
 
 def _references(below: dict[UOp, int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""From a scheduled kernel to its source: lower, loops and python_source in one call, for plans and explain."""
+"""From a scheduled kernel to its source: lower, loops, python_source in one call, for plans and explain."""
 
 from __future__ import annotations
 

@@ -66,11 +66,9 @@ def accumulator_dtype(op: Op, dtype: np.dtype) -> np.dtype:
 def identity(op: Op, dtype: np.dtype) -> UOp:
     """The value that a reduction starts with."""
     if op in (Ops.ADD, Ops.OR):
-        return UOp.const(False if dtype == dtypes.bool_ else 0, dtype)
+        return UOp.const(0, dtype)
     if op in (Ops.MUL, Ops.AND):
-        return UOp.const(True if dtype == dtypes.bool_ else 1, dtype)
-    if dtype == dtypes.bool_:
-        return UOp.const(op is Ops.MINIMUM, dtype)
+        return UOp.const(1, dtype)
     if dtype in dtypes.REAL_FLOATING:
         return UOp.const(-np.inf if op is Ops.MAXIMUM else np.inf, dtype)
     limits = np.iinfo(dtype)
@@ -83,8 +81,6 @@ def combine(op: Op, accumulated: UOp, value: UOp) -> UOp:
     value = value.cast(dtype)
     if dtype in dtypes.REAL_FLOATING:
         op = {Ops.ADD: Ops.REASSOCIATING_ADD, Ops.MUL: Ops.REASSOCIATING_MUL}.get(op, op)
-    elif dtype == dtypes.bool_:
-        op = {Ops.ADD: Ops.OR, Ops.MAXIMUM: Ops.OR, Ops.MUL: Ops.AND, Ops.MINIMUM: Ops.AND}.get(op, op)
     return accumulated.alu(op, value)
 
 
@@ -103,9 +99,10 @@ class Reducing(Builder):
         return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
     def chunked(self, steps: int) -> int:
-        """The extent of a chunk along the slowest reduced range, where one reduction must be split; else 0."""
+        """The extent of a chunk along the slowest reduced range, where a reduction must be split; else 0."""
         stages = self.stages()
-        whole = all(s.value.op is Ops.REDUCE or len(s.index.src) > len(self.body.outer) for s in self.body.stores)
+        outer = len(self.body.outer)
+        whole = all(s.value.op is Ops.REDUCE or len(s.index.src) > outer for s in self.body.stores)
         if len(stages) != 1 or not whole or steps >= FEWEST_STEPS:
             return 0
         over = stages[0][0].src[1:]
@@ -148,7 +145,7 @@ class Reducing(Builder):
         return [assign(start, chunk * size), assign(stop, end)], start, stop
 
     def steps(self, over: Sequence[UOp], chunks: int) -> tuple[UOp, UOp | None, list[UOp], UOp]:
-        """The parallel loop's variable, the chunk it stands for, assignments, and the position among the results."""
+        """The parallel loop's variable, the chunk it stands for, assignments, and the place of the result."""
         step = range_("step")
         if not chunks:
             return step, None, [], step
@@ -190,10 +187,9 @@ class Rows(Reducing):
                 place = self.store(store).src[:2]
                 self.results[store.value] = UOp.new(Ops.LOAD, place)
         for store in waiting:
-            inner = [a for a in (*body.inner, *store.index.src) if a in store.index.src and a not in body.outer]
-            inner = list(dict.fromkeys(inner))
-            for a in inner:
-                self.atoms.setdefault(a, range_(self.name("j")))
+            for a in (*body.inner, *store.index.src):
+                if a in store.index.src and a not in body.outer and a not in self.atoms:
+                    self.atoms[a] = range_(self.name("j"))
         together: dict[frozenset[UOp], list[Store]] = {}
         for store in waiting:
             together.setdefault(frozenset(store.index.src) - set(body.outer), []).append(store)
@@ -215,17 +211,18 @@ class Rows(Reducing):
         )
 
     def _over_stage(self, store: Store, stages: Sequence[Sequence[UOp]]) -> Store:
-        """A store along the row in terms of the range that a stage runs over, so that equal expressions are equal."""
+        """A store along the row over the ranges of a stage, so that equal expressions are the same node."""
+        extents = self.body.extents
         mine = [a for a in store.index.src if a not in self.body.outer]
         mine.sort(key=lambda a: -_coefficient(store, a))
         for over in (stage[0].src[1:] for stage in stages):
-            if mine != list(over) and [self.body.extents[a] for a in mine] == [self.body.extents[a] for a in over]:
+            if mine != list(over) and [extents[a] for a in mine] == [extents[a] for a in over]:
                 index, value = substitute((store.index, store.value), dict(zip(mine, over, strict=True)))
                 return replace(store, index=index, value=value)
         return store
 
     def _drafts(self, waiting: Sequence[Store], stages: Sequence[Sequence[UOp]]) -> list[Store]:
-        """What a stage computes and a later store needs again, and is dear: kept in the row of the result meanwhile.
+        """What a stage computes, a later store needs again and is dear: kept in the result's row meanwhile.
 
         Softmax's exponentials are the example: summed, then divided by the sum.
         """
@@ -245,7 +242,12 @@ class Rows(Reducing):
         return all(node in self.results for node in toposort(store.value) if node.op is Ops.REDUCE)
 
     def _stage(
-        self, stage: Sequence[UOp], over: Sequence[UOp], stores: Sequence[Store], chunk: UOp | None, length: int
+        self,
+        stage: Sequence[UOp],
+        over: Sequence[UOp],
+        stores: Sequence[Store],
+        chunk: UOp | None,
+        length: int,
     ) -> list[UOp]:
         values = self.concrete(*(node.src[0] for node in stage))
         before: list[UOp] = []

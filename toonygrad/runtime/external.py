@@ -13,7 +13,8 @@ import numpy as np
 
 
 def _matmul(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
-    np.matmul(*sources, out=out)
+    left, right = sources
+    np.matmul(left, right, out=out)
 
 
 EXTERNAL: dict[str, Callable[[Sequence[np.ndarray], tuple[Any, ...], np.ndarray], None]] = {
