@@ -372,3 +372,14 @@ kept.append(kept)
 gc.disable()
 """
     assert run_script(script) == (0, "", "")
+
+
+def test_release_memory_frees_what_is_kept_and_nothing_else() -> None:
+    import toonygrad as xp
+
+    with xp.config(compile="always"):
+        kept = (xp.ones((1000, 1000)) * 3.0).block_until_ready()
+        (xp.ones((1000, 1000)) * 2.0).block_until_ready()
+    assert xp.release_memory() >= 8_000_000
+    assert xp.release_memory() == 0
+    assert float(kept[999, 999]) == 3.0

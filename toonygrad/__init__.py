@@ -10,7 +10,7 @@ Nothing is computed until a value is asked for; then what was recorded becomes k
 
 This module is the array namespace itself (version 2025.12 of the standard). Beside it: `realize` computes
 several arrays in one schedule, `explain` shows what would be done for them, `config` sets how, `counters`
-says what was done.
+says what was done, `release_memory` gives back what is kept for reuse.
 """
 
 from toonygrad.array import Array, realize
@@ -145,6 +145,7 @@ from toonygrad.dtypes import (
     uint64,
 )
 from toonygrad.explain import explain
+from toonygrad.runtime.buffer import release_memory
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -156,6 +157,7 @@ __all__ = [
     "counters",
     "explain",
     "realize",
+    "release_memory",
     "__version__",
     "__array_api_version__",
     # data types

@@ -326,3 +326,17 @@ def _usable_memory() -> int:
 
 
 pool = MemoryPool()
+
+
+def release_memory() -> int:
+    """Give the operating system the memory that is kept for reuse.
+
+    Memory of arrays that exist is untouched. The next results touch fresh pages, which costs more than the
+    arithmetic.
+
+    Returns
+    -------
+    int
+        How many bytes were freed.
+    """
+    return pool.release()
