@@ -53,8 +53,13 @@ def atom(node: UOp) -> Index:
 
 
 def _ordered(coefficients: Mapping[UOp, int]) -> tuple[tuple[UOp, int], ...]:
-    # Any fixed order will do; it makes equal indices equal tuples.
-    return tuple(sorted(((a, c) for a, c in coefficients.items() if c), key=lambda term: id(term[0])))
+    # Equal indices are equal tuples, and the same in every process: the order reaches a kernel's source.
+    return tuple(sorted(((a, c) for a, c in coefficients.items() if c), key=_by_name))
+
+
+def _by_name(term: tuple[UOp, int]) -> tuple:
+    node = term[0]
+    return (0, *node.arg) if node.op is Ops.RANGE else (1, node.arg)
 
 
 class NotAffine(Exception):
