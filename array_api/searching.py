@@ -5,12 +5,14 @@ Re-exported by toonygrad. `nonzero` computes, because its results' shape depends
 
 from __future__ import annotations
 
+from typing import Literal
+
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, operand, true_positions
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Op, Ops
 
-__all__ = ["argmax", "argmin", "count_nonzero", "nonzero", "where"]
+__all__ = ["argmax", "argmin", "count_nonzero", "nonzero", "searchsorted", "where"]
 
 Scalar = bool | int | float | complex
 
@@ -147,6 +149,67 @@ def nonzero(x: Array, /) -> tuple[Array, ...]:
     if not node.shape:
         raise ValueError("nonzero: needs at least one dimension, not the shape ()")
     return tuple(from_node(positions) for positions in true_positions(node))
+
+
+def searchsorted(
+    x1: Array,
+    x2: Array | int | float,
+    /,
+    *,
+    side: Literal["left", "right"] = "left",
+    sorter: Array | None = None,
+) -> Array:
+    """Where values belong in a sorted array: before which of its elements, so that it stays sorted.
+
+    NaN counts as the greatest, and signed zeros are equal, as `sort` has it.
+
+    Parameters
+    ----------
+    x1 : Array
+        One-dimensional, ascending, of a real numeric data type or boolean.
+    x2 : Array or Python scalar
+        Any shape, of a data type with one in common with `x1`.
+    side : {"left", "right"}
+        Whether before the first, or behind the last of elements that are equal.
+    sorter : Array, optional
+        Integers, of the shape of `x1`: positions that bring it into ascending order, as `argsort` gives them.
+
+    Returns
+    -------
+    Array
+        int64, of the shape of `x2`.
+
+    Raises
+    ------
+    TypeError
+        A data type is complex, that of `sorter` not integral, or there is no common one.
+    ValueError
+        `x1` isn't one-dimensional, `sorter` of another shape, or `side` neither.
+    OverflowError
+        A Python integer doesn't fit the type of `x1`.
+    IndexError
+        A position in `sorter` is out of bounds, found when the elements are computed.
+
+    Notes
+    -----
+    The standard's "Searching functions", `searchsorted`.
+    """
+    call = "searchsorted"
+    ordered, values = record.promoted(call, array_node(call, x1), operand(call, x2))
+    if ordered.dtype in dtypes.COMPLEX_FLOATING:
+        raise dtype_error(call, "real numeric", ordered.dtype)
+    if len(ordered.shape) != 1:
+        raise ValueError(f"{call}: x1 has one dimension, not the shape {ordered.shape}")
+    if side not in ("left", "right"):
+        raise ValueError(f"{call}: side is 'left' or 'right', not {side!r}")
+    if sorter is not None:
+        order = array_node(call, sorter)
+        if order.dtype not in dtypes.INTEGERS:
+            raise dtype_error(call, "integral", order.dtype)
+        if order.shape != ordered.shape:
+            raise ValueError(f"{call}: a sorter of shape {order.shape} for x1 of shape {ordered.shape}")
+        ordered = record.gather(ordered, [order], (0,), 0, call)
+    return from_node(record.external(call, (side,), dtypes.INDEX, values.shape, ordered, values))
 
 
 def where(condition: Array, x1: Array | Scalar, x2: Array | Scalar, /) -> Array:

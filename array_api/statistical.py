@@ -52,7 +52,7 @@ def sum(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepdi
     -----
     The standard's "Statistical functions", `sum`. float32 is added in a wider type.
     """
-    return _total("sum", Ops.ADD, x, axis, dtype, keepdims)
+    return total("sum", Ops.ADD, x, axis, dtype, keepdims)
 
 
 def prod(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepdims: bool = False) -> Array:
@@ -86,7 +86,7 @@ def prod(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepd
     -----
     The standard's "Statistical functions", `prod`.
     """
-    return _total("prod", Ops.MUL, x, axis, dtype, keepdims)
+    return total("prod", Ops.MUL, x, axis, dtype, keepdims)
 
 
 def max(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
@@ -343,7 +343,8 @@ def _widened(call: str, x: Array, dtype: np.dtype | None) -> record.Node:
     return converted(call, node, target)
 
 
-def _total(call: str, op: Op, x: Array, axis: Axes, dtype: np.dtype | None, keepdims: bool) -> Array:
+def total(call: str, op: Op, x: Array, axis: Axes, dtype: np.dtype | None, keepdims: bool) -> Array:
+    """`op` over axes in the type that the standard says, or in `dtype`; errors name the call."""
     node = _widened(call, x, dtype)
     return from_node(record.reduce(node, op, record.several_axes(call, axis, len(node.shape)), keepdims))
 

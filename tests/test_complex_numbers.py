@@ -273,6 +273,13 @@ def test_special_cases_of_the_standard(op, dtype, compute):
         assert agrees(float(got.imag), imaginary, sine, digits), (line, given, got)
 
 
+@EACH_WAY
+@pytest.mark.parametrize("dtype", dtypes.COMPLEX_FLOATING, ids=str)
+def test_expm1_of_either_zero_is_a_positive_zero(dtype, compute):
+    result = compute(Ops.EXPM1, np.array([complex(-0.0, 0.0), complex(0.0, 0.0)], dtype))
+    assert_same(result, np.zeros(2, dtype))
+
+
 SPECIAL = np.array(
     [-INF, -1e300, -2.0, -1.0, -0.5, -1e-300, -0.0, 0.0, 1e-300, 0.5, 1.0, 2.0, 1e300, INF, NAN]
 )

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toonygrad.realize",),
     ("toonygrad.array", "toonygrad.indexing", "toonygrad.record"),
     ("toonygrad.array_api",),
-    ("toonygrad.explain", "toonygrad.viz"),
+    ("toonygrad.explain", "toonygrad.fft", "toonygrad.linalg", "toonygrad.viz"),
     ("toonygrad",),
 )
 

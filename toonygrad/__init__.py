@@ -13,6 +13,7 @@ several arrays in one schedule, `explain` shows what would be done for them, `co
 says what was done, `release_memory` gives back what is kept for reuse.
 """
 
+from toonygrad import fft
 from toonygrad.array import Array, realize
 from toonygrad.array_api.constants import e, inf, nan, newaxis, pi
 from toonygrad.array_api.creation import (
@@ -114,7 +115,9 @@ from toonygrad.array_api.manipulation import (
     squeeze,
 )
 from toonygrad.array_api.ranges import arange, eye, linspace, meshgrid, tril, triu
-from toonygrad.array_api.searching import argmax, argmin, count_nonzero, nonzero, where
+from toonygrad.array_api.searching import argmax, argmin, count_nonzero, nonzero, searchsorted, where
+from toonygrad.array_api.sets import isin, unique_all, unique_counts, unique_inverse, unique_values
+from toonygrad.array_api.sorting import argsort, sort
 from toonygrad.array_api.statistical import (
     cumulative_prod,
     cumulative_sum,
@@ -174,6 +177,8 @@ __all__ = [
     "float64",
     "complex64",
     "complex128",
+    # extensions
+    "fft",
     # constants
     "e",
     "inf",
@@ -303,7 +308,17 @@ __all__ = [
     "argmin",
     "count_nonzero",
     "nonzero",
+    "searchsorted",
     "where",
+    # set functions
+    "isin",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+    # sorting functions
+    "argsort",
+    "sort",
     # statistical functions
     "cumulative_prod",
     "cumulative_sum",

@@ -500,6 +500,12 @@ def concat(parts: Sequence[UOp], axis: int) -> UOp:
     return filled[0] if len(filled) == 1 else UOp.new(Ops.CONCAT, tuple(filled), axis)
 
 
+def external(name: str, parameters: tuple[Any, ...], dtype: np.dtype, shape: Shape, *sources: UOp) -> UOp:
+    """A routine of runtime/external.py on `sources`; a library reads memory, so numbers are put into some."""
+    read = tuple(reshape(filled((1,), s), ()) if s.op is Ops.SCALAR else s for s in sources)
+    return UOp.new(Ops.EXTERNAL, read, (name, parameters, dtype, shape))
+
+
 def join(call: str, nodes: Sequence[UOp], axis: int) -> UOp:
     """`nodes`, promoted and checked, one behind the other along `axis`.
 
@@ -548,7 +554,7 @@ def matmul(call: str, left: UOp, right: UOp) -> UOp:
         raise shapes_error(call, (left.shape, right.shape)) from None
     shape = (*stack, a.shape[-2], b.shape[-1])
     if left.dtype in dtypes.FLOATING:
-        product = UOp.new(Ops.EXTERNAL, (a, b), ("matmul", (), left.dtype, shape))
+        product = external("matmul", (), left.dtype, shape, a, b)
     else:
         rows, columns = reshape(a, (*a.shape, 1)), reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
         check_broadcast(call, rows, columns)

@@ -195,7 +195,8 @@ def expm1(a: UOp, b: UOp) -> Pair:
     angle = _angle_beside(a, b)
     cosine = angle.alu(Ops.COS)
     half = (angle * 0.5).alu(Ops.SIN)
-    near = a.alu(Ops.EXPM1).fma(cosine, half * half * -2.0)
+    # Subtracted, so that it is +0 at b = 0: expm1(-0 + 0i) is +0.
+    near = a.alu(Ops.EXPM1).fma(cosine, 0.0 - half * half * 2.0)
     real = (abs(a) < 1.0).where(near, power * cosine * factor - 1.0)
     return real, b.eq(0).where(b, power * angle.alu(Ops.SIN) * factor)
 

@@ -1,7 +1,7 @@
 """Operations that a library does better than a generated kernel, as opaque nodes: name -> routine.
 
 A routine takes NumPy views of its sources, the node's parameters and the array to fill. Called by plans;
-knows NumPy alone.
+knows NumPy alone. What a routine refuses, it refuses in the name of the user's call.
 """
 
 from __future__ import annotations
@@ -11,12 +11,97 @@ from typing import Any
 
 import numpy as np
 
+Routine = Callable[[Sequence[np.ndarray], tuple[Any, ...], np.ndarray], None]
+
 
 def _matmul(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
     left, right = sources
     np.matmul(left, right, out=out)
 
 
-EXTERNAL: dict[str, Callable[[Sequence[np.ndarray], tuple[Any, ...], np.ndarray], None]] = {
+# -- sorting -----------------------------------------------------------------------------------------------
+
+
+def _sort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+    axis, descending, stable = parameters
+    given, lanes = np.moveaxis(sources[0], axis, -1), np.moveaxis(out, axis, -1)
+    lanes[...] = given
+    lanes.sort(axis=-1)
+    if descending:
+        lanes[...] = lanes[..., ::-1]
+    if stable and out.dtype.kind == "f":
+        # Zeros are the only equal numbers that can be told apart. Putting theirs back in the order they came
+        # in keeps the sort that isn't stable, which is several times as fast.
+        zeros = given[given == 0]
+        if np.signbit(zeros).any():
+            lanes[lanes == 0] = zeros
+
+
+def _argsort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+    axis, descending, stable = parameters
+    kind: Any = "stable" if stable else "quicksort"
+    if not descending:
+        out[...] = np.argsort(sources[0], axis=axis, kind=kind)
+        return
+    # Reversed before as well as after, equal elements stand in their order again.
+    backwards = np.argsort(np.flip(sources[0], axis), axis=axis, kind=kind)
+    np.subtract(out.shape[axis] - 1, np.flip(backwards, axis), out=out)
+
+
+def _searchsorted(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+    ordered, values = sources
+    out[...] = np.searchsorted(ordered, values, side=parameters[0])
+
+
+# -- linear algebra ------------------------------------------------------------------------------------------
+
+
+def _of_matrices(call: str, function: Callable[..., Any]) -> Routine:
+    """What LAPACK answers; LinAlgError, naming the user's call, where there is no answer."""
+
+    def routine(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+        try:
+            out[...] = function(*sources, *parameters)
+        except np.linalg.LinAlgError as error:
+            raise np.linalg.LinAlgError(f"{call}: {error}") from None
+
+    return routine
+
+
+def _cholesky(x: np.ndarray, upper: bool) -> np.ndarray:
+    return np.linalg.cholesky(x, upper=upper)
+
+
+def _pinv(x: np.ndarray, rtol: np.ndarray | float) -> np.ndarray:
+    return np.linalg.pinv(x, rtol=rtol)
+
+
+# -- Fourier transforms --------------------------------------------------------------------------------------
+
+
+def _transform(function: Callable[..., Any]) -> Routine:
+    def routine(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+        n, axis, norm = parameters
+        function(sources[0], n=n, axis=axis, norm=norm, out=out)
+
+    return routine
+
+
+EXTERNAL: dict[str, Routine] = {
     "matmul": _matmul,
+    "sort": _sort,
+    "argsort": _argsort,
+    "searchsorted": _searchsorted,
+    "cholesky": _of_matrices("cholesky", _cholesky),
+    "det": _of_matrices("det", np.linalg.det),
+    "eigvals": _of_matrices("eigvals", np.linalg.eigvals),
+    "eigvalsh": _of_matrices("eigvalsh", np.linalg.eigvalsh),
+    "inv": _of_matrices("inv", np.linalg.inv),
+    "pinv": _of_matrices("pinv", _pinv),
+    "solve": _of_matrices("solve", np.linalg.solve),
+    "svdvals": _of_matrices("svdvals", np.linalg.svdvals),
+    "fft": _transform(np.fft.fft),
+    "ifft": _transform(np.fft.ifft),
+    "rfft": _transform(np.fft.rfft),
+    "irfft": _transform(np.fft.irfft),
 }

@@ -309,7 +309,8 @@ def _complex_expm1(z: np.ndarray) -> Any:
     """The standard's special cases, of which NumPy misses seven; in float64."""
     a, b = z.real.astype(np.float64), z.imag.astype(np.float64)
     finite, half, growth = np.isfinite(b), np.sin(b / 2), np.expm1(a)
-    real = np.where(b == 0, growth, growth * np.cos(b) - 2 * half * half)
+    # expm1(-0 + 0i) is +0: the zero is that of exp(a) cos(b) - 1.
+    real = np.where(b == 0, growth + 0.0, growth * np.cos(b) - 2 * half * half)
     real = np.where(np.isinf(a), np.where(a < 0, -1, np.where(finite & (b != 0), a * np.cos(b), a)), real)
     imaginary = np.where(b == 0, b, np.exp(a) * np.sin(b))
     imaginary = np.where((a == -np.inf) & ~finite, np.copysign(0, b), imaginary)
