@@ -6,13 +6,17 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test conformance lint bench clean
 
 demo: $(VENV)/installed-examples
 	$(BIN)/python examples/hillshade.py $(ARGS)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
+
+# The official suite, 1388 tests: make conformance ARGS="--examples 200 --compile always".
+conformance: $(VENV)/installed-conformance
+	$(BIN)/python conformance/run.py $(ARGS)
 
 # mypy cannot follow setuptools' package-dir, so it is shown the installed layout by links.
 TYPED := build/typed
@@ -23,6 +27,7 @@ lint: $(VENV)/installed-dev $(VENV)/installed-examples
 	ln -s $(CURDIR)/array_api $(TYPED)/toonygrad/array_api
 	$(BIN)/mypy $(TYPED)/toonygrad
 	MYPYPATH=$(TYPED) $(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs examples benchmarks
+	MYPYPATH=$(TYPED) $(BIN)/mypy conformance
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/run_all.py $(ARGS)

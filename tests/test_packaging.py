@@ -52,7 +52,9 @@ def test_wheel_says_what_pyproject_says(wheel):
     assert metadata["Version"] == PROJECT["version"]
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
-    assert set(metadata.get_all("Provides-Extra")) == {"test", "examples", "bench", "cuda", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        *("test", "conformance", "examples", "bench", "cuda", "dev")
+    }
 
 
 def test_one_version_everywhere():
