@@ -35,9 +35,9 @@ __all__ = [
     "scalar_bits",
 ]
 
-# What LLVM itself may call: for a loop that fills or copies, and for the exact remainder of floats, whose loop over
-# exponents C's library has. Every other outside symbol is refused at compile time, because loading code with a symbol
-# that the process lacks ends the process.
+# What LLVM itself may call: for a loop that fills or copies, and for the exact remainder of floats, whose
+# loop over exponents C's library has. Every other outside symbol is refused at compile time, because loading
+# code with a symbol that the process lacks ends the process.
 _RUNTIME_SYMBOLS = frozenset({"memcpy", "memmove", "memset", "memset_pattern16", "fmod", "fmodf"})
 
 _INT64 = ir.IntType(64)
