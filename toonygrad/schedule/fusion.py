@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad.schedule.ranges import NeedsSplit
-from toonygrad.schedule.trace import Conflict, Output, Trace, is_interpreted, view_of, whole
+from toonygrad.schedule.trace import Conflict, Output, Trace, has_no_kernel, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import contiguous_strides
@@ -224,7 +224,7 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
         if view is not None:
             return [Alias(node, view)]
     many = node.op is Ops.CONCAT and len(node.src) > MOST_PARTS
-    if node.op is Ops.EXTERNAL or many or is_interpreted(node):
+    if node.op is Ops.EXTERNAL or many or has_no_kernel(node):
         name = node.arg[0] if node.op is Ops.EXTERNAL else node.op.name.lower()
         views = [(source, _view(source, fusion.stored)) for source in node.src]
         missing = {source: f"read by a library's routine, {name}" for source, view in views if view is None}

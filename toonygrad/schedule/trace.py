@@ -417,12 +417,12 @@ def whole(node: UOp) -> str | None:
         return "its parts are written side by side"
     if node.op is Ops.SCAN:
         return "a running combination needs all that stands before"
-    if is_interpreted(node):
+    if has_no_kernel(node):
         return "products of complex numbers run through the interpreter"
     return None
 
 
-def is_interpreted(node: UOp) -> bool:
+def has_no_kernel(node: UOp) -> bool:
     """Whether no kernel is generated for `node`: a complex product has two parts that need each other."""
     product = node.op in (Ops.REDUCE, Ops.SCAN) and node.arg[0] is Ops.MUL
     return product and node.dtype in dtypes.COMPLEX_FLOATING
