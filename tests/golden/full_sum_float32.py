@@ -158,7 +158,7 @@ def lower_uniform(word: Primitive, builder: Any, operands: Sequence[Any], signat
 
 
 def lower_power(builder: Any, base: Any, exponent: Any, signed: bool) -> Any:
-    """Squaring and multiplying in a loop over the exponent's bits: written out it would be 64 steps of a kernel."""
+    """Squaring and multiplying in a loop over the exponent's bits: written out it would be 64 steps."""
     from llvmlite import ir
 
     bit = ir.IntType(1)
@@ -251,7 +251,8 @@ def lowering(word: Primitive) -> Callable[..., Any]:
         if word.rule == "select":
             return builder.select(*operands)
         if word.rule == "power":
-            return lower_power(builder, *operands, numba_kind(signature.return_type) == "i")
+            base, exponent = operands
+            return lower_power(builder, base, exponent, numba_kind(signature.return_type) == "i")
         if word.rule == "table":
             return lower_table(word, builder, operands[0])
         if word.rule == "scratch":

@@ -57,7 +57,7 @@ def quotient(a: Any, b: Any) -> Any:
 
 
 def remainder(a: Any, b: Any) -> Any:
-    """``a - quotient(a, b) * b``: it has the sign of `a`. The same integers are excluded; of floats C's fmod."""
+    """``a - quotient(a, b) * b``, of the sign of `a`. The same integers are excluded; of floats C's fmod."""
     a, b = uniform("iuf", a, b)
     if a.dtype.kind == "f":
         return np.fmod(a, b)
@@ -135,7 +135,7 @@ def lower_uniform(word: Primitive, builder: Any, operands: Sequence[Any], signat
 
 
 def lower_power(builder: Any, base: Any, exponent: Any, signed: bool) -> Any:
-    """Squaring and multiplying in a loop over the exponent's bits: written out it would be 64 steps of a kernel."""
+    """Squaring and multiplying in a loop over the exponent's bits: written out it would be 64 steps."""
     from llvmlite import ir
 
     bit = ir.IntType(1)
@@ -228,7 +228,8 @@ def lowering(word: Primitive) -> Callable[..., Any]:
         if word.rule == "select":
             return builder.select(*operands)
         if word.rule == "power":
-            return lower_power(builder, *operands, numba_kind(signature.return_type) == "i")
+            base, exponent = operands
+            return lower_power(builder, base, exponent, numba_kind(signature.return_type) == "i")
         if word.rule == "table":
             return lower_table(word, builder, operands[0])
         if word.rule == "scratch":
