@@ -13,7 +13,7 @@ several arrays in one schedule, `explain` shows what would be done for them, `co
 says what was done, `release_memory` gives back what is kept for reuse.
 """
 
-from toonygrad import fft
+from toonygrad import fft, linalg
 from toonygrad.array import Array, realize
 from toonygrad.array_api.constants import e, inf, nan, newaxis, pi
 from toonygrad.array_api.creation import (
@@ -179,6 +179,7 @@ __all__ = [
     "complex128",
     # extensions
     "fft",
+    "linalg",
     # constants
     "e",
     "inf",

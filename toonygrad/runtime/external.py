@@ -56,12 +56,13 @@ def _searchsorted(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], ou
 # -- linear algebra ------------------------------------------------------------------------------------------
 
 
-def _of_matrices(call: str, function: Callable[..., Any]) -> Routine:
-    """What LAPACK answers; LinAlgError, naming the user's call, where there is no answer."""
+def _of_matrices(function: Callable[..., Any]) -> Routine:
+    """What LAPACK answers; where it can't, LinAlgError naming the user's call, the first parameter."""
 
     def routine(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+        call, *arguments = parameters
         try:
-            out[...] = function(*sources, *parameters)
+            out[...] = function(*sources, *arguments)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(f"{call}: {error}") from None
 
@@ -92,14 +93,14 @@ EXTERNAL: dict[str, Routine] = {
     "sort": _sort,
     "argsort": _argsort,
     "searchsorted": _searchsorted,
-    "cholesky": _of_matrices("cholesky", _cholesky),
-    "det": _of_matrices("det", np.linalg.det),
-    "eigvals": _of_matrices("eigvals", np.linalg.eigvals),
-    "eigvalsh": _of_matrices("eigvalsh", np.linalg.eigvalsh),
-    "inv": _of_matrices("inv", np.linalg.inv),
-    "pinv": _of_matrices("pinv", _pinv),
-    "solve": _of_matrices("solve", np.linalg.solve),
-    "svdvals": _of_matrices("svdvals", np.linalg.svdvals),
+    "cholesky": _of_matrices(_cholesky),
+    "det": _of_matrices(np.linalg.det),
+    "eigvals": _of_matrices(np.linalg.eigvals),
+    "eigvalsh": _of_matrices(np.linalg.eigvalsh),
+    "inv": _of_matrices(np.linalg.inv),
+    "pinv": _of_matrices(_pinv),
+    "solve": _of_matrices(np.linalg.solve),
+    "svdvals": _of_matrices(np.linalg.svdvals),
     "fft": _transform(np.fft.fft),
     "ifft": _transform(np.fft.ifft),
     "rfft": _transform(np.fft.rfft),
