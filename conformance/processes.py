@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,7 +74,7 @@ class Run:
     _reports: list[Path] = field(default_factory=list)
     _started: int = 0
 
-    def follow(self, workers: int) -> Iterator[list[Result]]:
+    def follow(self, workers: int) -> Generator[list[Result]]:
         """Run everything on so many processes; gives, some times a second, what has ended since.
 
         Raises
@@ -120,8 +120,6 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # So that Ctrl-C reaches the runner alone, which then ends them.
-                start_new_session=True,
             )
         self._alive.append(_Process(process, log, report, events.open(encoding="utf-8")))
 

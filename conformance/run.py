@@ -11,8 +11,10 @@ failed, 1 where something did, 2 where the suite could not be run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -211,9 +213,10 @@ def run(options: argparse.Namespace) -> int:
         )
         interrupted = False
         try:
-            for new in workers.follow(options.workers):
-                results += new
-                progress(results, new, workers.collected)
+            with contextlib.closing(workers.follow(options.workers)) as news:
+                for new in news:
+                    results += new
+                    progress(results, new, workers.collected)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -253,4 +256,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: the workers end with the runner, and what is known by then is told.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -199,10 +199,9 @@ def test_everything_that_is_not_clean_is_told_and_fails_the_run(make_suite, caps
     assert "1 + 1" in by_name["test_union"]["call"]["longrepr"]
 
 
-def test_only_an_expected_failure_fails_the_run(make_suite, capsys):
-    chapter = "import pytest\n@pytest.mark.xfail\ndef test_excused(): assert False\n"
-    code, _ = ran(capsys, "--suite", str(make_suite({"test_fft.py": chapter})), "--workers", "1")
-    assert code == 1
+@pytest.mark.parametrize("outcome", ["failed", "error", "xfailed", "xpassed"])
+def test_each_of_these_alone_fails_a_run(outcome):
+    assert not report.Result("a/test_fft.py::test_a", outcome, 0.0).is_good
 
 
 def test_a_test_that_kills_its_process_is_an_error_and_the_others_run(make_suite, capsys, tmp_path):
@@ -222,6 +221,26 @@ def test_what_follows_the_dashes_is_for_pytest(make_suite, capsys):
     )
     assert code == 1
     assert "1 tests did not run" in printed and "test_broken" not in printed
+
+
+def test_an_interrupted_run_ends_its_workers_and_tells_what_it_knows(make_suite, capsys, monkeypatch):
+    def interrupt(*progress):
+        raise KeyboardInterrupt
+
+    started, popen = [], subprocess.Popen
+
+    def start(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(run.Progress, "__call__", interrupt)
+    root = make_suite(GOOD_CHAPTERS)
+    monkeypatch.setattr(suite, "check", lambda root: None)  # git too is a process
+    monkeypatch.setattr(subprocess, "Popen", start)
+    code, printed = ran(capsys, "--suite", str(root), "--workers", "2")
+    assert code == 130
+    assert [process.poll() is not None for process in started] == [True, True]
+    assert re.search(r"(?m)^all ", printed)
 
 
 def test_a_suite_that_cannot_be_collected(make_suite, capsys):
