@@ -175,15 +175,6 @@ def test_truth_values(op):
     np.testing.assert_array_equal(evaluate(node, dict(zip(leaves, TRUTH))), interpreted(op, *TRUTH))
 
 
-def test_steps_of_integer_reductions_are_plain_arithmetic():
-    x, y = variable("x", dtypes.int32), variable("y", dtypes.int32)
-    assert graph_rewrite(x.alu(Ops.REASSOCIATING_ADD, y), INTEGER_RULES, "integers") is x + y
-    assert graph_rewrite(x.alu(Ops.REASSOCIATING_MUL, y), INTEGER_RULES, "integers") is x * y
-    p, q = variable("p", dtypes.bool_), variable("q", dtypes.bool_)
-    assert graph_rewrite(p.alu(Ops.REASSOCIATING_ADD, q), INTEGER_RULES, "integers") is p | q
-    assert graph_rewrite(p.alu(Ops.REASSOCIATING_MUL, q), INTEGER_RULES, "integers") is p & q
-
-
 def test_fused_multiplication_of_integers():
     x, y = pairs(integers(dtypes.int8))
     np.testing.assert_array_equal(rewritten(Ops.FMA, x, y, x), interpreted(Ops.FMA, x, y, x))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import toonygrad as xp
-from toonygrad import dtypes, record
+from toonygrad import dtypes
 from toonygrad.array import node_of
 from toonygrad.codegen.generate import generate
 from toonygrad.codegen.loops import HI, LO
@@ -16,7 +16,7 @@ from toonygrad.realize import canonical, structure_of
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.schedule.fusion import Kernel, schedule
 from toonygrad.uop.node import UOp
-from toonygrad.uop.ops import ELEMENTWISE, Ops
+from toonygrad.uop.ops import Ops
 from toonygrad.uop.spec import CANONICAL, KERNEL, LOWERED, NEST, RECORDED, InvalidGraph, Stage, verify
 
 Make = Callable[[], UOp]
@@ -376,8 +376,3 @@ def test_the_engine_checks_while_debug_is_on() -> None:
         invalid().block_until_ready()
     with config(debug=0, compile="never"):
         invalid().block_until_ready()
-
-
-def test_every_operation_takes_what_calls_are_allowed_to_record() -> None:
-    recorded = {op for op in ELEMENTWISE if op in record._TAKES}
-    assert {op: op.takes for op in recorded} == {op: record._TAKES[op] for op in recorded}

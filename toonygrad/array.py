@@ -33,6 +33,91 @@ _SCALARS = (bool, int, float, complex)
 _Binary = Callable[["Array", Any], "Array"]
 
 
+# -- operators -------------------------------------------------------------------------------------
+
+
+def _in_place(call: str, array: Array, result: Any) -> Array:
+    """What `array op= other` leaves: the same handle on the new value, of the old type and shape."""
+    if result is NotImplemented:
+        return NotImplemented
+    if result.dtype != array.dtype:
+        raise TypeError(
+            f"{call}: the result's data type {result.dtype} can't be kept in an array of {array.dtype}"
+        )
+    if result.shape != array.shape:
+        raise shapes_error(call, (array.shape, result.shape))
+    array._uop = result._uop
+    return array
+
+
+def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool = False) -> _Binary:
+    """The function that records `op` of an Array and an operand; it answers NotImplemented for what is none.
+
+    Parameters
+    ----------
+    call : what errors call it
+    op : what it records
+    reflected : the operand stands on the left, as in `__radd__`
+    mirrored : `op` takes the right one first: x > y is LT of y and x
+    """
+    swapped = reflected != mirrored
+    allowed = record.allowed(op)
+    comparison = op in COMPARISONS
+    keeps_dtype = record.KEEPS_DTYPE
+
+    def method(self: Array, other: Any, /) -> Array:
+        left = self._uop
+        if left.realized is not None:
+            left = node_of(self)
+        dtype = left.dtype
+        kind = type(other)
+        right: Any
+        # Two quick ways, with nothing to promote, broadcast or refuse: most operations come through here.
+        if kind is Array:
+            right = other._uop
+            if right.realized is not None:
+                right = node_of(other)
+            shape = left.shape
+            if (
+                dtype is right.dtype
+                and shape == right.shape
+                and dtype in allowed
+                and left.depth < MOST_PENDING
+                and right.depth < MOST_PENDING
+            ):
+                array = _new(Array)
+                sources = (right, left) if swapped else (left, right)
+                array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
+                return array
+        elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
+            right = record.number(call, other, dtype)
+            array = _new(Array)
+            sources = (right, left) if swapped else (left, right)
+            array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
+            return array
+        elif isinstance(other, _SCALARS):
+            right = other
+        elif isinstance(other, (np.ndarray, np.generic)):
+            right = node_of(from_foreign(call, np.asarray(other)))
+        else:
+            return NotImplemented
+        operands = (right, left) if reflected else (left, right)
+        return from_node(record.elementwise(call, op, *operands, mirrored=mirrored))
+
+    method.__name__ = method.__qualname__ = call
+    return method
+
+
+def _in_place_operator(call: str, op: Op) -> _Binary:
+    forward = binary_recorder(call, op)
+
+    def method(self: Array, other: Any, /) -> Array:
+        return _in_place(call, self, forward(self, other))
+
+    method.__name__ = method.__qualname__ = call
+    return method
+
+
 class Array:
     """An n-dimensional array of the Python array API standard, computed when a value is asked for.
 
@@ -243,6 +328,52 @@ class Array:
 
     # -- arithmetic --------------------------------------------------------------------------------
 
+    # Binary operators: normal, reflected and in place.
+    __add__ = binary_recorder("__add__", Ops.ADD)
+    __radd__ = binary_recorder("__radd__", Ops.ADD, reflected=True)
+    __iadd__ = _in_place_operator("__iadd__", Ops.ADD)
+    __sub__ = binary_recorder("__sub__", Ops.SUB)
+    __rsub__ = binary_recorder("__rsub__", Ops.SUB, reflected=True)
+    __isub__ = _in_place_operator("__isub__", Ops.SUB)
+    __mul__ = binary_recorder("__mul__", Ops.MUL)
+    __rmul__ = binary_recorder("__rmul__", Ops.MUL, reflected=True)
+    __imul__ = _in_place_operator("__imul__", Ops.MUL)
+    __truediv__ = binary_recorder("__truediv__", Ops.DIV)
+    __rtruediv__ = binary_recorder("__rtruediv__", Ops.DIV, reflected=True)
+    __itruediv__ = _in_place_operator("__itruediv__", Ops.DIV)
+    __floordiv__ = binary_recorder("__floordiv__", Ops.FLOORDIV)
+    __rfloordiv__ = binary_recorder("__rfloordiv__", Ops.FLOORDIV, reflected=True)
+    __ifloordiv__ = _in_place_operator("__ifloordiv__", Ops.FLOORDIV)
+    __mod__ = binary_recorder("__mod__", Ops.REMAINDER)
+    __rmod__ = binary_recorder("__rmod__", Ops.REMAINDER, reflected=True)
+    __imod__ = _in_place_operator("__imod__", Ops.REMAINDER)
+    __and__ = binary_recorder("__and__", Ops.AND)
+    __rand__ = binary_recorder("__rand__", Ops.AND, reflected=True)
+    __iand__ = _in_place_operator("__iand__", Ops.AND)
+    __or__ = binary_recorder("__or__", Ops.OR)
+    __ror__ = binary_recorder("__ror__", Ops.OR, reflected=True)
+    __ior__ = _in_place_operator("__ior__", Ops.OR)
+    __xor__ = binary_recorder("__xor__", Ops.XOR)
+    __rxor__ = binary_recorder("__rxor__", Ops.XOR, reflected=True)
+    __ixor__ = _in_place_operator("__ixor__", Ops.XOR)
+    __lshift__ = binary_recorder("__lshift__", Ops.SHL)
+    __rlshift__ = binary_recorder("__rlshift__", Ops.SHL, reflected=True)
+    __ilshift__ = _in_place_operator("__ilshift__", Ops.SHL)
+    __rshift__ = binary_recorder("__rshift__", Ops.SHR)
+    __rrshift__ = binary_recorder("__rrshift__", Ops.SHR, reflected=True)
+    __irshift__ = _in_place_operator("__irshift__", Ops.SHR)
+    __rpow__ = binary_recorder("__rpow__", Ops.POW, reflected=True)
+    _power = binary_recorder("__pow__", Ops.POW)
+    _square = binary_recorder("__pow__", Ops.MUL)
+
+    __lt__ = binary_recorder("__lt__", Ops.LT)
+    __le__ = binary_recorder("__le__", Ops.LE)
+    __gt__ = binary_recorder("__gt__", Ops.LT, mirrored=True)
+    __ge__ = binary_recorder("__ge__", Ops.LE, mirrored=True)
+    # Elementwise, as the standard says; object has them answer a bool.
+    __eq__ = binary_recorder("__eq__", Ops.EQ)  # type: ignore[assignment]
+    __ne__ = binary_recorder("__ne__", Ops.NE)  # type: ignore[assignment]
+
     def __neg__(self) -> Array:
         return from_node(record.elementwise("__neg__", Ops.NEG, node_of(self)))
 
@@ -276,8 +407,8 @@ class Array:
     def __pow__(self, other: Any, /) -> Array:
         # The one power worth an operation of its own: a product, right to half a ULP and forty times cheaper.
         if type(other) is int and other == 2:
-            return _SQUARE(self, self)
-        return _POWER(self, other)
+            return self._square(self)
+        return self._power(other)
 
     def __ipow__(self, other: Any, /) -> Array:
         return _in_place("__ipow__", self, self.__pow__(other))
@@ -429,124 +560,3 @@ def _array_like(value: Any) -> UOp | None:
     if isinstance(value, list):
         return node_of(from_foreign(indexing.CALL, np.array(value, dtype=None if value else dtypes.INDEX)))
     return None
-
-
-# -- operators -------------------------------------------------------------------------------------
-
-
-def _in_place(call: str, array: Array, result: Any) -> Array:
-    """What `array op= other` leaves: the same handle on the new value, of the old type and shape."""
-    if result is NotImplemented:
-        return NotImplemented
-    if result.dtype != array.dtype:
-        raise TypeError(
-            f"{call}: the result's data type {result.dtype} can't be kept in an array of {array.dtype}"
-        )
-    if result.shape != array.shape:
-        raise shapes_error(call, (array.shape, result.shape))
-    array._uop = result._uop
-    return array
-
-
-def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool = False) -> _Binary:
-    """The function that records `op` of an Array and an operand; it answers NotImplemented for what is none.
-
-    Parameters
-    ----------
-    call : what errors call it
-    op : what it records
-    reflected : the operand stands on the left, as in `__radd__`
-    mirrored : `op` takes the right one first: x > y is LT of y and x
-    """
-    swapped = reflected != mirrored
-    allowed = record.allowed(op)
-    comparison = op in COMPARISONS
-    keeps_dtype = record.KEEPS_DTYPE
-
-    def method(self: Array, other: Any, /) -> Array:
-        left = self._uop
-        if left.realized is not None:
-            left = node_of(self)
-        dtype = left.dtype
-        kind = type(other)
-        right: Any
-        # Two quick ways, with nothing to promote, broadcast or refuse: most operations come through here.
-        if kind is Array:
-            right = other._uop
-            if right.realized is not None:
-                right = node_of(other)
-            shape = left.shape
-            if (
-                dtype is right.dtype
-                and shape == right.shape
-                and dtype in allowed
-                and left.depth < MOST_PENDING
-                and right.depth < MOST_PENDING
-            ):
-                array = _new(Array)
-                sources = (right, left) if swapped else (left, right)
-                array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
-                return array
-        elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
-            right = record.number(call, other, dtype)
-            array = _new(Array)
-            sources = (right, left) if swapped else (left, right)
-            array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
-            return array
-        elif isinstance(other, _SCALARS):
-            right = other
-        elif isinstance(other, (np.ndarray, np.generic)):
-            right = node_of(from_foreign(call, np.asarray(other)))
-        else:
-            return NotImplemented
-        operands = (right, left) if reflected else (left, right)
-        return from_node(record.elementwise(call, op, *operands, mirrored=mirrored))
-
-    method.__name__ = method.__qualname__ = call
-    return method
-
-
-def _install() -> None:
-    """Give Array its binary operators: normal, reflected and in place."""
-    arithmetic = {
-        "add": Ops.ADD,
-        "sub": Ops.SUB,
-        "mul": Ops.MUL,
-        "truediv": Ops.DIV,
-        "floordiv": Ops.FLOORDIV,
-        "mod": Ops.REMAINDER,
-        "and": Ops.AND,
-        "or": Ops.OR,
-        "xor": Ops.XOR,
-        "lshift": Ops.SHL,
-        "rshift": Ops.SHR,
-    }
-    for name, op in arithmetic.items():
-        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op))
-        setattr(Array, f"__r{name}__", binary_recorder(f"__r{name}__", op, reflected=True))
-        setattr(Array, f"__i{name}__", _in_place_operator(f"__i{name}__", op))
-    for name, op, mirrored in (
-        ("lt", Ops.LT, False),
-        ("le", Ops.LE, False),
-        ("gt", Ops.LT, True),
-        ("ge", Ops.LE, True),
-        ("eq", Ops.EQ, False),
-        ("ne", Ops.NE, False),
-    ):
-        setattr(Array, f"__{name}__", binary_recorder(f"__{name}__", op, mirrored=mirrored))
-
-
-def _in_place_operator(call: str, op: Op) -> _Binary:
-    forward = binary_recorder(call, op)
-
-    def method(self: Array, other: Any, /) -> Array:
-        return _in_place(call, self, forward(self, other))
-
-    method.__name__ = method.__qualname__ = call
-    return method
-
-
-_POWER = binary_recorder("__pow__", Ops.POW)
-_SQUARE = binary_recorder("__pow__", Ops.MUL)
-Array.__rpow__ = binary_recorder("__rpow__", Ops.POW, reflected=True)  # type: ignore[attr-defined]
-_install()

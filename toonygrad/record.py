@@ -16,30 +16,13 @@ import numpy as np
 from toonygrad import dtypes
 from toonygrad.errors import axis_error, dtype_error, mixed_error, shapes_error
 from toonygrad.uop.node import Number, UOp
-from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.ops import ELEMENTWISE, Op, Ops
 from toonygrad.uop.shape import Shape, broadcast_shapes, elementwise_dtype, size_of
 
 # Which data types an elementwise op takes, by the standard's categories.
-_TAKES: dict[Op, str] = {
-    **dict.fromkeys(
-        (Ops.ADD, Ops.SUB, Ops.MUL, Ops.POW, Ops.NEG, Ops.ABS, Ops.CONJ, Ops.IMAG, Ops.REAL), "numeric"
-    ),
-    **dict.fromkeys((Ops.FLOORDIV, Ops.REMAINDER, Ops.LT, Ops.LE, Ops.MAXIMUM, Ops.MINIMUM), "real numeric"),
-    **dict.fromkeys((Ops.FLOOR, Ops.CEIL, Ops.TRUNC), "real numeric"),
-    Ops.ROUND: "numeric",
-    **dict.fromkeys((Ops.AND, Ops.OR, Ops.XOR, Ops.NOT), "integer or boolean"),
-    **dict.fromkeys((Ops.SHL, Ops.SHR), "integral"),
-    **dict.fromkeys((Ops.ATAN2, Ops.HYPOT, Ops.LOGADDEXP, Ops.COPYSIGN, Ops.NEXTAFTER), "real floating"),
-    **dict.fromkeys(
-        (Ops.DIV, Ops.SQRT, Ops.EXP, Ops.EXPM1, Ops.LOG, Ops.LOG1P, Ops.LOG2, Ops.LOG10), "floating"
-    ),
-    **dict.fromkeys((Ops.SIN, Ops.COS, Ops.TAN, Ops.ASIN, Ops.ACOS, Ops.ATAN), "floating"),
-    **dict.fromkeys((Ops.SINH, Ops.COSH, Ops.TANH, Ops.ASINH, Ops.ACOSH, Ops.ATANH), "floating"),
-    **dict.fromkeys((Ops.EQ, Ops.NE), "any"),
-}
-_ALLOWED = {op: frozenset(dtypes.CATEGORIES[category]) for op, category in _TAKES.items()}
+_ALLOWED = {op: frozenset(dtypes.CATEGORIES[op.takes]) for op in ELEMENTWISE}
 # Integers in these are converted to the default float, as NumPy does.
-_FLOATING_OPS = frozenset(op for op, category in _TAKES.items() if category in ("floating", "real floating"))
+_FLOATING_OPS = frozenset(op for op in ELEMENTWISE if op.takes in ("floating", "real floating"))
 _INTEGERS = frozenset(dtypes.INTEGERS)
 
 # What the standard's functions hand about without knowing how it is made.
@@ -219,8 +202,8 @@ def allowed(op: Op) -> frozenset[np.dtype]:
 def takes(op: Op) -> str:
     """The category of data types that an elementwise `op` takes, integers it converts included."""
     if op in _FLOATING_OPS:
-        return "numeric" if _TAKES[op] == "floating" else "real numeric"
-    return _TAKES[op]
+        return "numeric" if op.takes == "floating" else "real numeric"
+    return op.takes
 
 
 def as_floating(node: UOp) -> UOp:
@@ -231,7 +214,7 @@ def as_floating(node: UOp) -> UOp:
 def check_takes(call: str, op: Op, node: UOp) -> None:
     """TypeError, naming the call, unless `op` takes the data type of `node`."""
     if node.dtype not in _ALLOWED[op]:
-        raise dtype_error(call, _TAKES[op], node.dtype)
+        raise dtype_error(call, op.takes, node.dtype)
 
 
 def elementwise(call: str, op: Op, *operands: Operand, mirrored: bool = False) -> UOp:
@@ -253,7 +236,7 @@ def elementwise(call: str, op: Op, *operands: Operand, mirrored: bool = False) -
         if op in _FLOATING_OPS and dtype in _INTEGERS:
             sources = [cast(source, dtypes.DEFAULT_FLOAT) for source in sources]
         else:
-            raise dtype_error(call, _TAKES[op], *(source.dtype for source in sources))
+            raise dtype_error(call, op.takes, *(source.dtype for source in sources))
     if len(sources) == 1:
         if dtype in _UNCHANGED.get(op, ()):
             return sources[0]

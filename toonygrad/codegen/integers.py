@@ -174,9 +174,6 @@ INTEGER_RULES = PatternMatcher(
         (UPat(Ops.ABS, (UPat(name="x", dtype=(dtypes.bool_, *dtypes.UNSIGNED)),)), lambda x: x),
         (UPat(Ops.NEG, (UPat(name="x", dtype=dtypes.UNSIGNED),)), lambda x: UOp.const(0, x.dtype) - x),
         (UPat(Ops.FMA, (_X, _Y, UPat(name="z")), dtype=dtypes.INTEGERS), lambda x, y, z: x * y + z),
-        # Integer arithmetic may be reordered without saying so.
-        (UPat(Ops.REASSOCIATING_ADD, (_X, _Y), dtype=_INTEGER_OR_BOOLEAN), lambda x, y: x + y),
-        (UPat(Ops.REASSOCIATING_MUL, (_X, _Y), dtype=_INTEGER_OR_BOOLEAN), lambda x, y: x * y),
         # Truth values.
         (UPat((Ops.ADD, Ops.MAXIMUM), (_X, _Y), dtype=dtypes.bool_), lambda x, y: x | y),
         (UPat((Ops.MUL, Ops.MINIMUM), (_X, _Y), dtype=dtypes.bool_), lambda x, y: x & y),

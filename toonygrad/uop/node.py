@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import weakref
 from collections.abc import Container, Iterable, Iterator
+from ctypes import c_float
 from typing import Any
 
 import numpy as np
@@ -237,10 +238,13 @@ def _number(op: Op, value: Any, dtype: np.dtype) -> UOp:
     identity: int | bytes
     kind = dtype.kind
     if kind == "f":
-        value = float(value) if dtype == dtypes.float64 else float(np.float32(value))
+        # c_float rounds as NumPy does, and says nothing where a number is too large.
+        value = float(value) if dtype == dtypes.float64 else c_float(value).value
         identity = _float_bits(value)
     elif kind == "c":
-        value = complex(value) if dtype == dtypes.complex128 else complex(np.complex64(value))
+        value = complex(value)
+        if dtype == dtypes.complex64:
+            value = complex(c_float(value.real).value, c_float(value.imag).value)
         identity = _complex_bits(value.real, value.imag)
     else:
         value = bool(value) if kind == "b" else int(value)
