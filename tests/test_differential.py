@@ -809,6 +809,16 @@ def test_results_that_are_views_of_one_another() -> None:
         np.testing.assert_array_equal(np.asarray(doubled), 2 * np.asarray(seen))
 
 
+def test_a_view_of_what_is_stored_only_later() -> None:
+    """A result that turns out to be a view of another's memory, after its readers have been planned."""
+    array = np.array([3.0])
+    with xp.config(compile="always"):
+        tiled = xp.tile(xp.sum(xp.asarray(array) * 2, keepdims=True), (2, 1))
+        negative = -tiled
+        xp.realize(tiled, negative)
+    np.testing.assert_array_equal(np.asarray(negative), [[-6.0], [-6.0]])
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_scans_beside_reductions_and_other_scans(axis: int) -> None:
     array = np.random.default_rng(0).integers(-9, 10, (6, 8)).astype(float)

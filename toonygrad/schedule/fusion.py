@@ -203,13 +203,20 @@ def schedule(roots: Mapping[UOp, str]) -> list[Step]:
 def _drop_outdated(steps: dict[UOp, list[Step]], found: Mapping[UOp, str]) -> None:
     """Forget the steps to be made again once `found` are stored."""
     # A kernel that computed what is now stored reads it instead.
-    outdated = {node for node, made in steps.items() if any(_computes(step, found) for step in made)}
+    outdated = {
+        node
+        for node, made in steps.items()
+        if any(_computes(step, found) or _reads_unmade_view(step, steps) for step in made)
+    }
     while outdated:
         for node in outdated:
             del steps[node]
-        # A movement's own memory may become a view of other memory: its readers depend on which it is.
-        moved = {node for node in outdated if node.op in MOVEMENT}
-        outdated = {node for node, made in steps.items() if any(moved & {*step.reads} for step in made)}
+        outdated = {node for node, made in steps.items() if any(_reads_unmade_view(s, steps) for s in made)}
+
+
+def _reads_unmade_view(step: Step, steps: Collection[UOp]) -> bool:
+    """Whether a movement without a step is read: it may become a view of other memory, and lie otherwise."""
+    return any(node.op in MOVEMENT and node not in steps for node in step.reads)
 
 
 def _computes(step: Step, found: Mapping[UOp, str]) -> bool:
