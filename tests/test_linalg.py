@@ -34,12 +34,12 @@ def random(dtype, *shape):
 
 def regular(dtype, *shape):
     """Matrices far from singular."""
-    return random(dtype, *shape) + (4 * np.eye(shape[-1])).astype(dtype)
+    return random(dtype, *shape) + (8 * np.eye(shape[-1])).astype(dtype)
 
 
 def hermitian(dtype, *shape):
     """Positive definite matrices."""
-    x = random(dtype, *shape)
+    x = random(dtype, *shape) % 2 if dtype.kind in "iu" else random(dtype, *shape)  # products stay below 127
     return (x @ np.conj(np.swapaxes(x, -1, -2)) + np.eye(shape[-1])).astype(dtype)
 
 
@@ -78,7 +78,7 @@ def test_what_is_made_of_square_matrices(dtype, stack, size):
     x = regular(dtype, *stack, size, size)
     given_x, kind = xp.asarray(x), floating(dtype)
     as_float = x.astype(kind)
-    close(la.det(given_x), np.linalg.det(as_float), kind, size=9.0**size)
+    close(la.det(given_x), np.linalg.det(as_float), kind, size=12.0**size)
     close(la.inv(given_x), np.linalg.inv(as_float), kind)
     sign, logarithm = la.slogdet(given_x)
     for found, expected in zip((sign, logarithm), np.linalg.slogdet(as_float), strict=True):
@@ -95,7 +95,7 @@ def test_both_ways_of_computing(dtype, mode):
     with xp.config(compile=mode):
         pending = xp.asarray(x) * 2 - xp.asarray(x)
         close(la.inv(pending) * 3, np.linalg.inv(x) * dtype.type(3))
-        close(la.det(xp.matrix_transpose(pending)), np.linalg.det(x), size=9.0**4)
+        close(la.det(xp.matrix_transpose(pending)), np.linalg.det(x), size=12.0**4)
         close(la.solve(pending, pending[0, :, :1]), np.linalg.solve(x, x[0, :, :1]))
         close(la.svdvals(pending), np.linalg.svdvals(x))
         close(la.pinv(pending), np.linalg.pinv(x, rtol=None))
@@ -314,6 +314,7 @@ ORDERS = [0, 1, 2, 3, 0.5, 2.5, -1, -2, -0.5, math.inf, -math.inf]
 
 @given(arrays(dtypes.NUMERIC), st.sampled_from(ORDERS), st.booleans(), st.data())
 def test_vector_norms(x, order, keepdims, data):
+    x[np.abs(x) < 1e-60] = 0  # powers of smaller numbers have few digits
     axis = data.draw(axes(x.ndim))
     wide = x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
     along = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
