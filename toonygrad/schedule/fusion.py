@@ -7,7 +7,7 @@ becomes stored itself, until nothing new comes up. Then kernels over one domain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad.schedule.ranges import NeedsSplit
@@ -122,8 +122,9 @@ Step = Kernel | Routine | Alias
 class _Fusion:
     """The boundaries found so far, and kernels traced with them."""
 
-    def __init__(self, stored: dict[UOp, str]) -> None:
+    def __init__(self, stored: dict[UOp, str], order: Sequence[UOp]) -> None:
         self.stored = stored
+        self.place = {node: number for number, node in enumerate(order)}
         self.splits: dict[UOp, dict[tuple, int]] = {}
 
     def kernel(self, nodes: Sequence[UOp], inlined: Sequence[UOp] = ()) -> Kernel | dict[UOp, str]:
@@ -156,7 +157,7 @@ class _Fusion:
         found = trace.boundaries | trace.repeated()
         if found:
             return found
-        outputs = tuple(trace.outputs[node] for node in toposort(*trace.outputs) if node in trace.outputs)
+        outputs = tuple(trace.outputs[node] for node in sorted(trace.outputs, key=self.place.__getitem__))
         return Kernel(
             outputs,
             tuple(trace.arrays),
@@ -179,7 +180,7 @@ def schedule(roots: Mapping[UOp, str]) -> list[Step]:
     roots : the nodes to store, and why
     """
     order = toposort(*roots)
-    fusion = _Fusion(dict(roots))
+    fusion = _Fusion(dict(roots), order)
     _fixed_boundaries(order, fusion.stored)
     _limit_size(order, fusion.stored)
     steps: dict[UOp, list[Step]] = {}
@@ -328,7 +329,9 @@ def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
             one, other = groups[earlier], groups[later]
             if not isinstance(one, Kernel) or not isinstance(other, Kernel) or one.writes[0].op is Ops.CONCAT:
                 continue
-            if any(needs[later] >> k & 1 and needs[k] >> earlier & 1 for k in range(len(steps))):
+            if not _could_join(one, other):
+                continue
+            if any(needs[k] >> earlier & 1 for k in _places(needs[later])):
                 continue  # k needs the one and is needed by the other
             kernel = _join(one, other, fusion)
             if kernel is not None:
@@ -337,19 +340,27 @@ def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
     return _in_order([step for step in groups if step is not None])
 
 
+def _feeds(one: Kernel, other: Kernel) -> bool:
+    return any(node in other.arrays for node in one.writes)
+
+
+def _could_join(one: Kernel, other: Kernel) -> bool:
+    """Whether two kernels have memory in common and are small enough: what is quickly known."""
+    if not _feeds(one, other) and not any(array in other.arrays for array in one.arrays):
+        return False
+    return (
+        len(one.writes) + len(other.writes) <= MOST_OUTPUTS
+        and len({*one.arrays, *other.arrays}) <= MOST_ARRAYS
+        and len(one.nodes) + len(other.nodes) <= MOST_OPERATIONS
+    )
+
+
 def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
     ours, theirs = one.writes, other.writes
-    feeds = any(node in other.arrays for node in ours)
-    shares = feeds or any(array in other.arrays for array in one.arrays)
-    arrays = {*one.arrays, *other.arrays}
-    if not shares or len(ours) + len(theirs) > MOST_OUTPUTS or len(arrays) > MOST_ARRAYS:
-        return None
-    if len(one.nodes) + len(other.nodes) > MOST_OPERATIONS:
-        return None
     together = list(dict.fromkeys((*ours, *theirs)))
     mine = [node for node in together if node.shape == theirs[-1].shape]
     rest = [node for node in together if node.shape != theirs[-1].shape]
-    if not feeds and (rest or _loops_of(one) != _loops_of(other)):
+    if not _feeds(one, other) and (rest or _loops_of(one) != _loops_of(other)):
         return None
     try:
         kernel = fusion.kernel(mine, rest)
@@ -370,13 +381,20 @@ def _dependences(steps: Sequence[Step]) -> list[int]:
         mask = 0
         for node in step.reads:
             mask |= writers.get(node, 0)
-        for writer in range(number):
-            if mask >> writer & 1:
-                mask |= needs[writer]
+        for writer in _places(mask):
+            mask |= needs[writer]
         needs.append(mask)
         for node in step.writes:
             writers[node] = writers.get(node, 0) | 1 << number
     return needs
+
+
+def _places(mask: int) -> Iterator[int]:
+    """The places of a number's bits."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest
 
 
 def _needs_joined(needs: Sequence[int], earlier: int, later: int) -> list[int]:
