@@ -14,12 +14,12 @@ import numpy as np
 from toonygrad.array import Array, node_of
 from toonygrad.codegen.generate import Generated, generate
 from toonygrad.codegen.standalone import standalone_source
-from toonygrad.config import settings
+from toonygrad.config import CompileMode, settings
 from toonygrad.realize import canonical, pending_nodes, structure_of
-from toonygrad.runtime.plan import is_interpreted
+from toonygrad.runtime.plan import interprets_all, is_interpreted
 from toonygrad.schedule.fusion import Alias, Kernel, Routine, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
-from toonygrad.uop.node import UOp
+from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
 
@@ -147,11 +147,14 @@ def explain(*arrays: Array) -> Explanation:
     roots = canonical(structure_of(pending, looking=True))
     steps = schedule(roots)
     seen: set[UOp] = set()
-    kernels = tuple(_explained(step, roots, seen) for step in steps if not isinstance(step, Alias))
+    mode: CompileMode = "never" if interprets_all(toposort(*roots), settings.compile) else settings.compile
+    kernels = tuple(_explained(step, roots, seen, mode) for step in steps if not isinstance(step, Alias))
     return Explanation(kernels, peak_bytes(steps, frozenset(roots)))
 
 
-def _explained(step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp]) -> ExplainedKernel:
+def _explained(
+    step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp], mode: CompileMode
+) -> ExplainedKernel:
     read, written = bytes_read(step), bytes_written(step)
     least = sum(count for node, count in read.items() if node.op is Ops.ARGUMENT and node not in seen)
     seen.update(read)
@@ -163,7 +166,7 @@ def _explained(step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp])
         operations: tuple[str, ...] = (step.node.op.name,)
         return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, "library")
     operations = tuple(node.op.name for node in step.nodes)
-    how = "interpreted" if is_interpreted(step, settings.compile) else "compiled"
+    how = "interpreted" if mode == "never" or is_interpreted(step, mode) else "compiled"
     generated = generate(step)
     source = generated.source
     text = standalone_source(source.text, source.name, source.parameters, _example(generated))

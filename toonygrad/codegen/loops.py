@@ -241,7 +241,7 @@ class Elementwise(Builder):
             loops = self.inner_loop(here, LO, HI, [self.store(store) for store in self.body.stores])
             return self.finish(loops, size_of(extents), 1)
         rows, length = size_of(extents[:-1]), extents[-1]
-        pieces = -(-length // ROW_PIECE) if rows < FEW_ROWS else 1
+        pieces = max(1, -(-length // ROW_PIECE)) if rows < FEW_ROWS else 1
         width = -(-length // pieces)
         step = range_("step")
         per_row, size = self.arguments.size("pieces", pieces), self.arguments.size("width", width)

@@ -76,7 +76,7 @@ def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
     arguments = [node for node in order if node.op is Ops.ARGUMENT]
     slot = {node: node.arg[0] for node in arguments}
     count = len(arguments)
-    if mode == "never" or (mode == "auto" and all(_is_small(node) for node in order)):
+    if interprets_all(order, mode):
         for root in roots:
             slot.setdefault(root, count)
             count = len(set(slot.values()))
@@ -94,6 +94,11 @@ def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
         run.dead = tuple(slot[node] for node in dead)
         made.append(run)
     return Plan(made, count, [slot[root] for root in roots])
+
+
+def interprets_all(nodes: Sequence[UOp], mode: CompileMode) -> bool:
+    """Whether a graph of these nodes runs through NumPy as it was recorded, without kernels."""
+    return mode == "never" or (mode == "auto" and all(_is_small(node) for node in nodes))
 
 
 def _is_small(node: UOp) -> bool:

@@ -39,7 +39,7 @@ class Kernel:
     outer, domain : the ranges its reductions share with their consumers; all ranges of what it stores
     extents : the values each range runs over
     checks : for each gathered index the call, the axis and its size
-    nodes : the recorded operations it computes
+    nodes : the recorded operations it computes, sources first
     reason : why it ends where it does
     """
 
@@ -167,7 +167,7 @@ class _Fusion:
             trace.domain,
             trace.extents,
             tuple(trace.checks),
-            tuple(trace.computed),
+            tuple(sorted(trace.computed, key=self.place.__getitem__)),
             "; ".join(dict.fromkeys(self.stored[output.node] for output in outputs)),
         )
 
