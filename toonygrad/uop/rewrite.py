@@ -49,6 +49,7 @@ def graph_rewrite(root: UOp, rules: PatternMatcher, stage: str) -> UOp:
         The rules do not come to an end; the message names the pass.
     """
     done: dict[UOp, UOp] = {}
+    answers: dict[UOp, UOp] = {}
     stack, steps = [root], 0
     while stack:
         node = stack[-1]
@@ -63,16 +64,20 @@ def graph_rewrite(root: UOp, rules: PatternMatcher, stage: str) -> UOp:
         if rebuilt in done:
             done[node] = done[rebuilt]
             continue
-        result = rules.apply(rebuilt)
-        if result is None or result is rebuilt:
-            done[node] = done[rebuilt] = rebuilt
-        elif result in done:
-            done[node] = done[rebuilt] = done[result]
-        else:
-            steps += 1
-            if steps > MOST_STEPS:
-                raise RuntimeError(f"the pass {stage!r} does not come to an end, last at {rebuilt}")
+        result = answers.get(rebuilt)
+        if result is None:
+            result = rules.apply(rebuilt)
+            if result is None or result is rebuilt:
+                done[node] = done[rebuilt] = rebuilt
+                continue
+            answers[rebuilt] = result
             for recorder in _recorders:
                 recorder.append(Step(stage, rebuilt, result))
-            stack.append(result)  # its own sources may be new; this node is looked at again when it is done
+        if result in done:
+            done[node] = done[rebuilt] = done[result]
+            continue
+        steps += 1
+        if steps > MOST_STEPS:
+            raise RuntimeError(f"the pass {stage!r} does not come to an end, last at {rebuilt}")
+        stack.append(result)  # its own sources may be new; this node is looked at again when it is done
     return done[root]
