@@ -16,8 +16,11 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 
@@ -202,6 +205,32 @@ def obtain_kernel(source: str, name: str, parameters: Sequence[Parameter]) -> Na
     request = (source, name, tuple(parameters))
     if (kernel := _kernels.get(request)) is not None:
         return kernel
+    return _out_of_reach(_made, request)
+
+
+def _out_of_reach(function: Callable[..., NativeKernel], *arguments: Any) -> NativeKernel:
+    """Call `function` where Ctrl-C can't stop it half-way.
+
+    An interrupt in the middle of Numba's import or of a compile leaves Numba unusable for the rest of the
+    process. Python delivers interrupts to the main thread alone, so there another thread works and the main
+    one waits; an interrupted wait leaves the kernel to be found by the next call.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function(*arguments)
+    made: Future[NativeKernel] = Future()
+    context = copy_context()  # the settings of the caller
+
+    def work() -> None:
+        try:
+            made.set_result(context.run(function, *arguments))
+        except BaseException as error:  # raised in the caller, by result()
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="toonygrad-compile").start()
+    return made.result()
+
+
+def _made(request: tuple[str, str, tuple[Parameter, ...]]) -> NativeKernel:
     with _lock:
         if (kernel := _kernels.get(request)) is not None:
             return kernel
