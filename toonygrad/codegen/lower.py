@@ -244,8 +244,6 @@ class Arguments:
 
     def stride(self, output: bool, array: int, value: int) -> UOp:
         """A stride; the same value in one array is the same argument, in other arrays another."""
-        if value in (1, -1, 2):  # 2: complex numbers
-            return UOp.const(value, dtypes.INDEX)
         key = (output, array, value)
         if key not in self._strides:
             self._strides[key] = self.size(f"s{len(self._strides)}", value)
@@ -253,9 +251,18 @@ class Arguments:
 
     def flat(self, output: bool, array: int, terms: Iterable[tuple[UOp, int]]) -> UOp:
         """The index arithmetic: the sum of stride * atom."""
+        terms = list(terms)
+        # What loops vectorise by is part of the source: steps of one, and of two, which complex numbers take.
+        # A row of two elements is a stride like any other.
+        steps = (1, -1) if any(abs(c) == 1 for _, c in terms) else (1, -1, 2)
         total: UOp | None = None
         for node, coefficient in terms:
-            term = node * self.stride(output, array, coefficient) if coefficient != 1 else node
+            if coefficient == 1:
+                term = node
+            elif coefficient in steps:
+                term = node * coefficient
+            else:
+                term = node * self.stride(output, array, coefficient)
             total = term if total is None else total + term
         return UOp.const(0, dtypes.INDEX) if total is None else total
 

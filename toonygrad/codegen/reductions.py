@@ -48,10 +48,11 @@ def runs_along_columns(body: Body) -> bool:
     last = {node.src[-1] for node in body.reduces}
     for node in toposort(*(reduce.src[0] for reduce in body.reduces)):
         if node.op is Ops.ACCESS:
-            for atom, coefficient in zip(node.src, node.arg[2], strict=True):
-                unit = abs(coefficient) in (1, 2)
-                across += unit and atom is column
-                along += unit and atom in last
+            steps = {atom: abs(coefficient) for atom, coefficient in zip(node.src, node.arg[2], strict=True)}
+            unit = 1 if 1 in steps.values() else 2  # complex numbers lie two apart
+            for atom, step in steps.items():
+                across += step == unit and atom is column
+                along += step == unit and atom in last
     return across > along
 
 
