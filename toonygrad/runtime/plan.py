@@ -155,7 +155,6 @@ class InterpretedStep(RunStep):
     """Nodes evaluated one by one with NumPy."""
 
     def __init__(self, nodes: Sequence[UOp], slot: dict[UOp, int], memory: Collection[UOp] = ()) -> None:
-        self.nodes = tuple(nodes)
         place: dict[UOp, int] = {}
         self._given: list[tuple[int, bool]] = []
         self._fixed: list[np.ndarray | None] = []
