@@ -368,3 +368,17 @@ def test_threads_change_no_bit(dtype: Any) -> None:
         with xp.config(num_threads=threads):
             for mine, other in zip(alone, results()):
                 assert mine.tobytes() == other.tobytes()
+
+
+def test_a_result_of_the_row_is_not_overwritten_by_what_is_kept_in_rows() -> None:
+    array = np.random.default_rng(5).uniform(0.1, 1.0, (64, 200))
+
+    def maps(xp: Any, x: Any) -> tuple[Any, Any, Any]:
+        slope = xp.atan(xp.sqrt(x))
+        return slope * 57.0, xp.cos(slope) + xp.sin(slope), xp.mean(slope * 57.0, axis=1)
+
+    with xp.config(compile="always"):
+        results = maps(xp, xp.asarray(array))
+        xp.realize(*results)
+    for ours, numpys in zip(results, maps(np, array), strict=True):
+        np.testing.assert_allclose(np.asarray(ours), numpys, rtol=1e-13)

@@ -234,6 +234,8 @@ class Rows(Reducing):
             if set(store.index.src) - set(self.body.outer) != set(last[0].src[1:]) or store.parts != 1:
                 continue
             needed = set(toposort(store.value))
+            if not needed & set(last):
+                continue  # stored in a stage's own loop: a draft would overwrite the result
             shared = [node for node in computed if node in needed and node.dtype == store.value.dtype]
             if shared and store.value not in shared and _operations(shared[-1]) > DRAFT_OPERATIONS:
                 drafts.append(replace(store, value=shared[-1]))
