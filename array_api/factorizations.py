@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, from_numpy, realized
+from toonygrad.array_api.arguments import flag, real
 from toonygrad.errors import dtype_error, shapes_error
 
 __all__ = [
@@ -91,7 +92,7 @@ def cholesky(x: Array, /, *, upper: bool = False) -> Array:
     The standard's "linalg" extension, `cholesky`.
     """
     node = square_matrices("cholesky", x)
-    return _recorded("cholesky", node.dtype, node.shape, node, bool(upper))
+    return _recorded("cholesky", node.dtype, node.shape, node, flag("cholesky", "upper", upper))
 
 
 def det(x: Array, /) -> Array:
@@ -459,7 +460,8 @@ def svd(x: Array, /, *, full_matrices: bool = True) -> SVD:
     -----
     The standard's "linalg" extension, `svd`.
     """
-    return SVD(*map(from_numpy, _computed("svd", np.linalg.svd, matrices("svd", x), bool(full_matrices))))
+    node, full = matrices("svd", x), flag("svd", "full_matrices", full_matrices)
+    return SVD(*map(from_numpy, _computed("svd", np.linalg.svd, node, full)))
 
 
 def svdvals(x: Array, /) -> Array:
@@ -542,10 +544,7 @@ def tolerance(call: str, node: record.Node, rtol: Any) -> float | record.Node:
     if rtol is None:
         return max(node.shape[-2:]) * float(np.finfo(real_part(node.dtype)).eps)
     if not isinstance(rtol, Array):
-        number = record.python_number(call, rtol)
-        if isinstance(number, complex):
-            raise TypeError(f"{call}: rtol must be real, not {number}")
-        return float(number)
+        return real(call, "rtol", rtol)
     limit = array_node(call, rtol)
     if limit.dtype not in dtypes.REAL_FLOATING:
         raise dtype_error(call, "real floating", limit.dtype)

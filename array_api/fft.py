@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
+from toonygrad.array_api.arguments import MOST_ELEMENTS, sequence
 from toonygrad.array_api.frequencies import fftfreq, fftshift, ifftshift, rfftfreq
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Ops
@@ -461,7 +462,7 @@ def _transformed(
     else:
         n = record.integer(call, "a number of elements", n)
         given = f"{n} elements"
-    if n < 1:
+    if not 1 <= n <= MOST_ELEMENTS:
         raise ValueError(f"{call}: there is no transform of {given}")
     parts = dtypes.REAL_PART if routine == "irfft" else dtypes.COMPLEX_OF
     extent = n // 2 + 1 if routine == "rfft" else n
@@ -481,16 +482,18 @@ def _several(
     """The node, the axes in their order, and for each its number of elements; None: what is there decides."""
     node = _checked(call, x, norm)
     ndim = len(node.shape)
-    if axes is None and s is not None:
-        raise ValueError(f"{call}: sizes {tuple(s)} need axes")
-    along = [record.one_axis(call, axis, ndim) for axis in (range(ndim) if axes is None else axes)]
+    given = None if s is None else sequence(call, "s", s)
+    if axes is None and given is not None:
+        raise ValueError(f"{call}: sizes {given} need axes")
+    named = range(ndim) if axes is None else sequence(call, "axes", axes)
+    along = [record.one_axis(call, axis, ndim) for axis in named]
     if len(set(along)) != len(along):
         raise ValueError(f"{call}: axes {axes} name an axis twice")
     if not along and call in ("rfftn", "irfftn"):
         raise ValueError(f"{call}: needs at least one axis")
-    if s is None:
+    if given is None:
         return node, along, [None] * len(along)
-    sizes = [record.integer(call, "a size", size) for size in s]
+    sizes = [record.integer(call, "a size", size) for size in given]
     if len(sizes) != len(along):
         raise ValueError(f"{call}: {len(sizes)} sizes for {len(along)} axes")
     return node, along, [None if size == -1 else size for size in sizes]

@@ -12,6 +12,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, check_device, from_node
+from toonygrad.array_api.arguments import MOST_ELEMENTS, real
 from toonygrad.array_api.manipulation import roll
 from toonygrad.errors import dtype_error
 
@@ -152,12 +153,10 @@ def _frequencies(call: str, n: Any, d: Any, dtype: Any, device: Any) -> tuple[in
     kind = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
     if kind not in dtypes.REAL_FLOATING:
         raise dtype_error(call, "real floating", kind)
-    count, spacing = record.integer(call, "n", n), record.python_number(call, d)
-    if isinstance(spacing, complex):
-        raise TypeError(f"{call}: d must be real, not {spacing}")
-    if count < 1 or spacing == 0:
-        raise ValueError(f"{call}: there are no frequencies of {count} samples {spacing} apart")
-    return count, float(spacing) * count, kind
+    count, spacing = record.integer(call, "n", n), real(call, "d", d)
+    if not 1 <= count <= MOST_ELEMENTS or spacing == 0:
+        raise ValueError(f"{call}: there are no frequencies of {count} samples {d} apart")
+    return count, spacing * count, kind
 
 
 def _shifted(call: str, x: Array, axes: Any, places: Callable[[int], int]) -> Array:

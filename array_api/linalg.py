@@ -14,6 +14,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
+from toonygrad.array_api.arguments import flag, real
 from toonygrad.array_api.factorizations import (
     cholesky,
     det,
@@ -186,8 +187,8 @@ def matrix_norm(
     """
     call = "matrix_norm"
     node = matrices(call, x)
-    last = len(node.shape) - 1
-    kind = "fro" if ord is None else ord if isinstance(ord, str) else record.python_number(call, ord)
+    last, keepdims = len(node.shape) - 1, flag(call, "keepdims", keepdims)
+    kind = "fro" if ord is None else ord if isinstance(ord, str) else real(call, "ord", ord)
     if kind == "fro":
         return from_node(_norm(call, node, (last - 1, last), 2, keepdims))
     if kind in (1, -1, math.inf, -math.inf):
@@ -410,9 +411,7 @@ def vector_norm(
     node = array_node(call, x)
     if node.dtype == dtypes.bool_:
         raise dtype_error(call, "numeric", node.dtype)
-    power = record.python_number(call, ord)
-    if isinstance(power, complex):
-        raise TypeError(f"{call}: ord must be real, not {power}")
+    power, keepdims = real(call, "ord", ord), flag(call, "keepdims", keepdims)
     axes = record.several_axes(call, axis, len(node.shape))
     return from_node(_norm(call, record.as_floating(node), axes, power, keepdims))
 
@@ -431,9 +430,7 @@ def _diagonal(call: str, x: Array, offset: Any) -> record.Node:
     return record.slice_axis(lines, len(stack), start, step, size)
 
 
-def _norm(
-    call: str, node: record.Node, axes: tuple[int, ...], power: int | float, keepdims: bool
-) -> record.Node:
+def _norm(call: str, node: record.Node, axes: tuple[int, ...], power: float, keepdims: bool) -> record.Node:
     """The norm over axes of a floating node, real."""
     real = real_part(node.dtype)
     if power == 0:
@@ -451,7 +448,7 @@ def _norm(
         return _extreme(call, size, axes, power > 0, keepdims)
     if power == 1:
         return record.reduce(size, Ops.ADD, axes, keepdims)
-    powers = record.elementwise(call, Ops.POW, record.cast(size, dtypes.float64), float(power))
+    powers = record.elementwise(call, Ops.POW, record.cast(size, dtypes.float64), power)
     summed = record.reduce(powers, Ops.ADD, axes, keepdims)
     return record.cast(record.elementwise(call, Ops.POW, summed, 1 / power), real)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, check_device, from_node
+from toonygrad.array_api.arguments import MOST_ELEMENTS, flag, real, size
 from toonygrad.uop.ops import Ops
 
 __all__ = ["arange", "eye", "linspace", "meshgrid", "tril", "triu"]
@@ -72,17 +73,13 @@ def arange(
         raise TypeError(f"{call}: numeric data types are allowed, not {target}")
     if by == 0:
         raise ValueError(f"{call}: the step can't be 0")
-    if whole:
-        size = len(range(first, end, by))
-    else:
-        length = (end - first) / by
-        if not math.isfinite(length):
-            raise ValueError(f"{call}: from {first} to {end} by {by} has no finite length")
-        size = max(math.ceil(length), 0)
-    if size:
-        for edge in (first, first + (size - 1) * by):
+    count = _length(first, end, by)
+    if count is None or count > MOST_ELEMENTS:
+        raise ValueError(f"{call}: from {first} to {end} by {by} has no finite length up to {MOST_ELEMENTS}")
+    if count:
+        for edge in (first, first + (count - 1) * by):
             record.number(call, edge, target)  # refuses what doesn't fit
-    return from_node(record.arange(first, by, size, target))
+    return from_node(record.arange(first, by, count, target))
 
 
 def linspace(
@@ -130,8 +127,8 @@ def linspace(
     """
     call = "linspace"
     check_device(call, device)
-    ends = [record.python_number(call, end) for end in (start, stop)]
-    is_complex = any(isinstance(end, complex) for end in ends)
+    first, last = _end(call, "start", start), _end(call, "stop", stop)
+    is_complex = isinstance(first, complex) or isinstance(last, complex)
     if dtype is None:
         target = dtypes.DEFAULT_COMPLEX if is_complex else dtypes.DEFAULT_FLOAT
     else:
@@ -140,12 +137,10 @@ def linspace(
         raise TypeError(f"{call}: numeric data types are allowed, not {target}")
     if is_complex and target not in dtypes.COMPLEX_FLOATING:
         raise TypeError(f"{call}: complex numbers can't be {target}")
-    count = record.integer(call, "num", num)
-    if count < 0:
-        raise ValueError(f"{call}: the number of elements can't be negative, as {count} is")
-    real_part = record.linspace(float(ends[0].real), float(ends[1].real), count, endpoint)
+    count, closed = size(call, "num", num), flag(call, "endpoint", endpoint)
+    real_part = record.linspace(first.real, last.real, count, closed)
     if is_complex:
-        imaginary = record.linspace(float(ends[0].imag), float(ends[1].imag), count, endpoint)
+        imaginary = record.linspace(first.imag, last.imag, count, closed)
         result = record.apply(Ops.COMPLEX, real_part, imaginary)
     else:
         result = record.apply(Ops.FLOOR, real_part) if target in dtypes.INTEGERS else real_part
@@ -239,7 +234,8 @@ def eye(
     call = "eye"
     check_device(call, device)
     target = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
-    shape = record.shape_of(call, (n_rows, n_rows if n_cols is None else n_cols))
+    rows = size(call, "n_rows", n_rows)
+    shape = (rows, rows if n_cols is None else size(call, "n_cols", n_cols))
     columns, diagonal = _columns_and_diagonal(call, shape, k)
     return from_node(record.cast(columns.eq(diagonal), target))
 
@@ -319,6 +315,21 @@ def _columns_and_diagonal(call: str, shape: tuple[int, ...], k: Any) -> tuple[re
     offset = max(-shape[0], min(shape[1], record.integer(call, "k", k)))
     diagonal = record.iota(shape, 0) + record.number(call, offset, dtypes.INDEX)
     return record.iota(shape, 1), diagonal
+
+
+def _length(first: int | float, end: int | float, by: int | float) -> int | None:
+    """How many steps there are from `first` up to, not including, `end`; None where they don't end."""
+    if isinstance(first, int) and isinstance(end, int) and isinstance(by, int):
+        return max(-((first - end) // by), 0)
+    try:
+        return max(math.ceil((end - first) / by), 0)
+    except (OverflowError, ValueError):  # integers past the floats, infinity, NaN
+        return None
+
+
+def _end(call: str, name: str, value: Any) -> float | complex:
+    number = record.python_number(call, value)
+    return number if isinstance(number, complex) else real(call, name, number)
 
 
 def _real(call: str, value: Any) -> Any:

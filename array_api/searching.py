@@ -9,6 +9,7 @@ from typing import Literal
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, operand, true_positions
+from toonygrad.array_api.arguments import flag
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Op, Ops
 
@@ -118,7 +119,7 @@ def count_nonzero(x: Array, /, *, axis: int | tuple[int, ...] | None = None, kee
     node = array_node("count_nonzero", x)
     counted = record.cast(record.cast(node, dtypes.bool_), dtypes.INDEX)
     axes = record.several_axes("count_nonzero", axis, len(node.shape))
-    return from_node(record.reduce(counted, Ops.ADD, axes, keepdims))
+    return from_node(record.reduce(counted, Ops.ADD, axes, flag("count_nonzero", "keepdims", keepdims)))
 
 
 def nonzero(x: Array, /) -> tuple[Array, ...]:
@@ -265,4 +266,5 @@ def _position_of_extreme(
     if node.dtype in dtypes.REAL_FLOATING:
         is_extreme = is_extreme | node.ne(node)
     nowhere = record.number(call, record.count_over(node, axes), dtypes.INDEX)
-    return from_node(record.reduce(is_extreme.where(place, nowhere), Ops.MINIMUM, axes, keepdims))
+    found = is_extreme.where(place, nowhere)
+    return from_node(record.reduce(found, Ops.MINIMUM, axes, flag(call, "keepdims", keepdims)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, from_numpy, operand, realized
+from toonygrad.array_api.arguments import flag
 from toonygrad.uop.ops import Ops
 
 __all__ = ["isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -89,7 +90,7 @@ def isin(x1: Array | int, x2: Array | int, /, *, invert: bool = False) -> Array:
         place = record.external("searchsorted", ("left",), dtypes.INDEX, wanted.shape, ordered, wanted)
         inside = record.apply(Ops.MINIMUM, place, record.number(call, size - 1, dtypes.INDEX))
         found = wanted.eq(record.gather(ordered, [inside], (0,), 0, call))
-    return from_node(record.apply(Ops.NOT, found) if invert else found)
+    return from_node(record.apply(Ops.NOT, found) if flag(call, "invert", invert) else found)
 
 
 def unique_all(x: Array, /) -> UniqueAll:

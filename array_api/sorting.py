@@ -9,6 +9,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
+from toonygrad.array_api.arguments import flag
 from toonygrad.errors import dtype_error
 
 __all__ = ["argsort", "sort"]
@@ -89,5 +90,5 @@ def _ordered(
     if node.dtype in dtypes.COMPLEX_FLOATING:
         raise dtype_error(call, "real numeric", node.dtype)
     along = record.one_axis(call, axis, len(node.shape))
-    parameters = (along, bool(descending), bool(stable))
+    parameters = (along, flag(call, "descending", descending), flag(call, "stable", stable))
     return from_node(record.external(call, parameters, dtype or node.dtype, node.shape, node))

@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, converted, from_node
+from toonygrad.array_api.arguments import flag, real
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Op, Ops
 
@@ -184,7 +185,8 @@ def mean(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
     The standard's "Statistical functions", `mean`.
     """
     node = record.as_floating(array_node("mean", x))
-    return from_node(_mean(node, record.several_axes("mean", axis, len(node.shape)), keepdims))
+    axes = record.several_axes("mean", axis, len(node.shape))
+    return from_node(_mean(node, axes, flag("mean", "keepdims", keepdims)))
 
 
 def var(x: Array, /, *, axis: Axes = None, correction: int | float = 0.0, keepdims: bool = False) -> Array:
@@ -346,7 +348,8 @@ def _widened(call: str, x: Array, dtype: np.dtype | None) -> record.Node:
 def total(call: str, op: Op, x: Array, axis: Axes, dtype: np.dtype | None, keepdims: bool) -> Array:
     """`op` over axes in the type that the standard says, or in `dtype`; errors name the call."""
     node = _widened(call, x, dtype)
-    return from_node(record.reduce(node, op, record.several_axes(call, axis, len(node.shape)), keepdims))
+    axes = record.several_axes(call, axis, len(node.shape))
+    return from_node(record.reduce(node, op, axes, flag(call, "keepdims", keepdims)))
 
 
 def _extreme(call: str, op: Op, op_of_truths: Op, x: Array, axis: Axes, keepdims: bool) -> Array:
@@ -355,7 +358,8 @@ def _extreme(call: str, op: Op, op_of_truths: Op, x: Array, axis: Axes, keepdims
         raise dtype_error(call, "real numeric", node.dtype)
     axes = record.several_axes(call, axis, len(node.shape))
     record.check_not_empty(call, node, axes)
-    return from_node(record.reduce(node, op_of_truths if node.dtype == dtypes.bool_ else op, axes, keepdims))
+    chosen = op_of_truths if node.dtype == dtypes.bool_ else op
+    return from_node(record.reduce(node, chosen, axes, flag(call, "keepdims", keepdims)))
 
 
 def _mean(node: record.Node, axes: tuple[int, ...], keepdims: bool) -> record.Node:
@@ -372,14 +376,12 @@ def _variance(call: str, x: Array, axis: Axes, correction: Any, keepdims: bool) 
     node = array_node(call, x)
     if node.dtype in dtypes.COMPLEX_FLOATING:
         raise dtype_error(call, "real numeric", node.dtype)
-    less = record.python_number(call, correction)
-    if isinstance(less, complex):
-        raise TypeError(f"{call}: the correction must be real, not {less}")
+    less = real(call, "correction", correction)
     node = record.as_floating(node)
     axes = record.several_axes(call, axis, len(node.shape))
     divisor = record.count_over(node, axes) - less
     deviation = node - _mean(node, axes, keepdims=True)
-    squares = record.reduce(deviation * deviation, Ops.ADD, axes, keepdims)
+    squares = record.reduce(deviation * deviation, Ops.ADD, axes, flag(call, "keepdims", keepdims))
     return squares / record.number(call, divisor if divisor > 0 else math.nan, node.dtype)
 
 
@@ -392,7 +394,7 @@ def _running(call: str, op: Op, x: Array, axis: Any, dtype: np.dtype | None, inc
         axis = 0
     along = record.one_axis(call, axis, ndim)
     result = record.scan(node, op, along)
-    if include_initial:
+    if flag(call, "include_initial", include_initial):
         shape = (*node.shape[:along], 1, *node.shape[along + 1 :])
         initial = record.filled(shape, record.constant(0 if op is Ops.ADD else 1, node.dtype))
         result = record.concat([initial, result], along)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
+from toonygrad.array_api.arguments import flag
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Op, Ops
 
@@ -131,4 +132,5 @@ def diff(
 
 def _test(call: str, op: Op, x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
     node = record.cast(array_node(call, x), dtypes.bool_)
-    return from_node(record.reduce(node, op, record.several_axes(call, axis, len(node.shape)), keepdims))
+    axes = record.several_axes(call, axis, len(node.shape))
+    return from_node(record.reduce(node, op, axes, flag(call, "keepdims", keepdims)))
