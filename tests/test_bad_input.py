@@ -1,5 +1,7 @@
 """Bad arguments end in an exception that names the call, the shapes and the data types, and lose nothing."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from numpy_reference import check
@@ -435,6 +437,64 @@ def test_not_a_number_is_no_integer():
             call()
     with pytest.raises(OverflowError, match="asarray"):
         xp.asarray(xp.inf, dtype=xp.int64)
+
+
+# -- DLPack ----------------------------------------------------------------------------------------
+
+CPU, CUDA = 1, 2
+
+
+class ManagedTensor(ctypes.Structure):
+    """How dlpack.h begins the struct in a capsule: where the memory is, and what lies there."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int),
+        ("device_id", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+    )
+
+
+class Exporter:
+    """Three float64 of NumPy's in one capsule, which is handed out as often as it is asked for."""
+
+    def __init__(self, **changes):
+        self.device = (changes.get("device_type", CPU), 0)
+        self.capsule = np.ones(3).__dlpack__()
+        pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer_of.argtypes, pointer_of.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_void_p
+        tensor = ManagedTensor.from_address(pointer_of(self.capsule, b"dltensor"))
+        for field, value in changes.items():
+            setattr(tensor, field, value)
+
+    def __dlpack__(self, **keywords):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return self.device
+
+
+@pytest.mark.parametrize("function", [xp.from_dlpack, xp.asarray])
+def test_dlpack_capsules_are_taken_once(function):
+    exporter = Exporter()
+    first = function(exporter)
+    with pytest.raises((ValueError, BufferError)):
+        function(exporter)
+    check(first + 1, np.array([2.0, 2.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"device_type": CUDA}, {"lanes": 2}, {"bits": 128}, {"code": 4, "bits": 16}],
+    ids=["on a GPU", "vectors", "longdouble", "bfloat16"],
+)
+@pytest.mark.parametrize("function", [xp.from_dlpack, xp.asarray])
+def test_dlpack_capsules_of_foreign_memory_are_refused(function, changes):
+    with pytest.raises((BufferError, TypeError, ValueError, RuntimeError)):
+        function(Exporter(**changes))
 
 
 def test_dlpack_of_what_has_none():
