@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, from_numpy, node_of, realized
+from toonygrad.array import Array, array_node, from_node, from_numpy, node_of, realized, shared
 from toonygrad.errors import dtype_error
 
 __all__ = ["concat", "repeat", "stack", "tile", "unstack"]
@@ -121,8 +121,11 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     node = array_node("unstack", x)
     along = record.one_axis("unstack", axis, len(node.shape))
     shape = (*node.shape[:along], *node.shape[along + 1 :])
+    whole = [(0, 1, size) for size in node.shape]
     return tuple(
-        from_node(record.reshape(record.slice_axis(node, along, k, 1, 1), shape))
+        shared(
+            x, (record.slice_axes, (*whole[:along], (k, 1, 1), *whole[along + 1 :])), (record.reshape, shape)
+        )
         for k in range(node.shape[along])
     )
 

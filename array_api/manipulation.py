@@ -11,7 +11,7 @@ import operator
 from typing import Any
 
 from toonygrad import record
-from toonygrad.array import Array, array_node, from_node
+from toonygrad.array import Array, array_node, from_node, reshaped, shared
 from toonygrad.errors import shapes_error
 
 __all__ = [
@@ -137,9 +137,10 @@ def expand_dims(x: Array, /, axis: Axes) -> Array:
     """
     node = array_node("expand_dims", x)
     axes = axis if isinstance(axis, tuple) else (axis,)
-    return from_node(
-        record.insert_axes(node, record.several_axes("expand_dims", axes, len(node.shape) + len(axes)))
-    )
+    shape = list(node.shape)
+    for place in record.several_axes("expand_dims", axes, len(node.shape) + len(axes)):
+        shape.insert(place, 1)
+    return shared(x, (record.reshape, tuple(shape)))
 
 
 def flip(x: Array, /, *, axis: Axes | None = None) -> Array:
@@ -172,7 +173,7 @@ def flip(x: Array, /, *, axis: Axes | None = None) -> Array:
     parts = [
         (size - 1, -1, size) if k in axes and size else (0, 1, size) for k, size in enumerate(node.shape)
     ]
-    return from_node(record.slice_axes(node, parts))
+    return shared(x, (record.slice_axes, tuple(parts)))
 
 
 def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
@@ -215,7 +216,7 @@ def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
     order = [axis for axis in range(ndim) if axis not in moved]
     for place, axis in sorted(zip(places, moved)):
         order.insert(place, axis)
-    return from_node(record.permute(node, order))
+    return shared(x, (record.permute, tuple(order)))
 
 
 def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
@@ -249,7 +250,7 @@ def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
     order = [record.one_axis(call, axis, len(node.shape)) for axis in axes]
     if sorted(order) != list(range(len(node.shape))):
         raise ValueError(f"{call}: {axes} doesn't name each of {len(node.shape)} axes once")
-    return from_node(record.permute(node, order))
+    return shared(x, (record.permute, tuple(order)))
 
 
 def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) -> Array:
@@ -261,7 +262,8 @@ def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) ->
     shape : tuple of int
         Of the same number of elements; one size may be -1 and follows from the others.
     copy : bool, optional
-        Whether elements move in memory is decided when they are computed; nothing here copies or sees a copy.
+        Whether the result has elements of its own, so that writes into one aren't seen in the other. None:
+        only where strides can't express the shape.
 
     Returns
     -------
@@ -270,16 +272,22 @@ def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) ->
     Raises
     ------
     TypeError
-        `x` is no Array, or a size no integer.
+        `x` is no Array, or `shape` holds something other than integers.
     ValueError
-        The number of elements differs, or -1 stands twice.
+        The sizes don't give the number of elements, or `copy` is False where strides can't express the shape.
 
     Notes
     -----
     The standard's "Manipulation functions", `reshape`.
     """
     node = array_node("reshape", x)
-    return from_node(record.reshape(node, _completed(node.shape, shape)))
+    sizes = _completed(node.shape, shape)
+    view = None if copy else reshaped(x, sizes)
+    if view is not None:
+        return view
+    if copy is False:
+        raise ValueError(f"reshape: {node.shape} can't be seen as {sizes} without a copy")
+    return from_node(record.reshape(node, sizes))
 
 
 def roll(x: Array, /, shift: Axes, *, axis: Axes | None = None) -> Array:
@@ -361,7 +369,7 @@ def squeeze(x: Array, /, axis: Axes) -> Array:
     for each in axes:
         if node.shape[each] != 1:
             raise ValueError(f"squeeze: axis {each} of the shape {node.shape} isn't of size one")
-    return from_node(record.reshape(node, tuple(size for k, size in enumerate(node.shape) if k not in axes)))
+    return shared(x, (record.reshape, tuple(size for k, size in enumerate(node.shape) if k not in axes)))
 
 
 def _completed(old: tuple[int, ...], shape: Any) -> tuple[int, ...]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes, indexing, record
+from toonygrad import dtypes, indexing, record, views
 from toonygrad.errors import shapes_error
-from toonygrad.realize import realize_nodes
-from toonygrad.runtime.buffer import Buffer
+from toonygrad.realize import in_memory, realize_nodes
+from toonygrad.runtime.buffer import Buffer, SharedBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
 from toonygrad.uop.shape import Shape, size_of
+from toonygrad.views import Step, View
 
 DEVICE = "cpu"
 VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
@@ -46,7 +47,10 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
         )
     if result.shape != array.shape:
         raise shapes_error(call, (array.shape, result.shape))
-    array._uop = result._uop
+    if array._view is None and not views.is_shared(array):
+        array._uop = result._uop  # nobody else's memory: the new value is recorded
+    else:
+        _assign(call, array, [slice(None)] * array.ndim, result)
     return array
 
 
@@ -88,12 +92,14 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
                 array = _new(Array)
                 sources = (right, left) if swapped else (left, right)
                 array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
+                array._view = None
                 return array
         elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
             right = record.number(call, other, dtype)
             array = _new(Array)
             sources = (right, left) if swapped else (left, right)
             array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
+            array._view = None
             return array
         elif isinstance(other, _SCALARS):
             right = other
@@ -124,8 +130,11 @@ class Array:
     Made by `asarray` and the other creation functions, not by calling the class.
     """
 
-    __slots__ = ("__weakref__", "_uop")
+    # A view has no node of its own, so that nothing it keeps looks like a reader of its memory: reading the
+    # empty slot asks the view, and other arrays pay nothing for that.
+    __slots__ = ("__weakref__", "_uop", "_view")
     _uop: UOp
+    _view: View | None
 
     # A NumPy array or scalar on the left of an operator leaves it to the Array on the right.
     __array_priority__ = 1000.0
@@ -133,12 +142,17 @@ class Array:
     def __init__(self) -> None:
         raise TypeError("Array: make arrays with asarray, zeros, arange and the like")
 
+    def __getattr__(self, name: str) -> UOp:
+        if name == "_uop" and self._view is not None:
+            return self._view.node
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     # -- attributes --------------------------------------------------------------------------------
 
     @property
     def dtype(self) -> np.dtype:
         """Data type of the elements."""
-        return self._uop.dtype
+        return (self._uop if self._view is None else self._view.cell._uop).dtype
 
     @property
     def device(self) -> str:
@@ -148,17 +162,17 @@ class Array:
     @property
     def shape(self) -> Shape:
         """Sizes of the axes."""
-        return self._uop.shape
+        return (self._uop if self._view is None else self._view).shape
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self._uop.shape)
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return size_of(self._uop.shape)
+        return size_of(self.shape)
 
     @property
     def T(self) -> Array:
@@ -173,7 +187,7 @@ class Array:
             raise ValueError(
                 f"T: needs two dimensions, not the shape {self.shape}; permute_dims takes any number"
             )
-        return from_node(record.permute(node_of(self), (1, 0)))
+        return shared(self, (record.permute, (1, 0)))
 
     @property
     def mT(self) -> Array:
@@ -187,7 +201,7 @@ class Array:
         if self.ndim < 2:
             raise ValueError(f"mT: needs at least two dimensions, not the shape {self.shape}")
         last = self.ndim - 1
-        return from_node(record.permute(node_of(self), (*range(last - 1), last, last - 1)))
+        return shared(self, (record.permute, (*range(last - 1), last, last - 1)))
 
     # -- computing ---------------------------------------------------------------------------------
 
@@ -260,10 +274,8 @@ class Array:
             `copy` is False for another device, or for read-only memory and a consumer that can't be told so.
         """
         array = realized(self).array
-        if not array.flags.writeable and 0 in array.strides:
-            # One number seen as many is nothing to hand out for writing: it gets memory of its own.
-            owned = from_numpy(np.array(array))
-            self._uop, array = owned._uop, realized(owned).array
+        if not array.flags.writeable and 0 in array.strides and self._view is None:
+            array = views.writable(self)  # one number seen as many is nothing to hand out for writing
         knows_read_only = max_version is not None and max_version[0] >= 1
         if not array.flags.writeable and not knows_read_only and copy is not False:
             array = array.copy()
@@ -313,10 +325,13 @@ class Array:
     def __str__(self) -> str:
         return str(realized(self).array)
 
-    # -- reading -----------------------------------------------------------------------------------
+    # -- reading and writing -----------------------------------------------------------------------
 
     def __getitem__(self, key: Any, /) -> Array:
         """Elements by integers, slices, None, Ellipsis, integer arrays and masks, as NumPy combines them.
+
+        Without arrays in the key the result shares the elements: what is written into one is seen in the
+        other.
 
         Raises
         ------
@@ -324,7 +339,37 @@ class Array:
             Too many indices, an index out of bounds (of an integer array: when the elements are computed), a
             mask of another shape, or an object that is no index.
         """
-        return from_node(indexing.read(node_of(self), key, _array_like, true_positions))
+        items = indexing.parsed("__getitem__", key, self.shape, _array_like)
+        steps = indexing.movement("__getitem__", items, self.shape)
+        if steps is not None:
+            return shared(self, *steps)
+        return from_node(indexing.gathered("__getitem__", node_of(self), items, true_positions))
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        """Write elements, at once and seen by all that share them; in place where nobody needs the old ones.
+
+        Parameters
+        ----------
+        key
+            As for reading.
+        value : Array, Python scalar, or what `asarray` takes
+            Converted to the array's data type, and broadcast to the shape that reading would have.
+
+        Raises
+        ------
+        IndexError
+            As for reading, integer arrays out of bounds included.
+        TypeError
+            Complex numbers are to become real ones, or `value` isn't made of numbers.
+        ValueError
+            `value` doesn't broadcast to what the key selects.
+        OverflowError
+            A Python integer doesn't fit the data type.
+        """
+        computed = in_memory(node_of(self)) is not None
+        as_node = _computed_array_like if computed else _array_like
+        items = indexing.parsed("__setitem__", key, self.shape, as_node)
+        _assign("__setitem__", self, items, value)
 
     # -- arithmetic --------------------------------------------------------------------------------
 
@@ -427,14 +472,40 @@ def from_node(node: UOp) -> Array:
         (node,) = realize_nodes([node])
     array = Array.__new__(Array)
     array._uop = node
+    array._view = None
     return array
+
+
+def shared(array: Array, *steps: Step) -> Array:
+    """A handle that shows the elements of `array` through movement: writes into one are seen in the other.
+
+    Parameters
+    ----------
+    steps : one of `record.permute`, `record.slice_axes` and `record.reshape` with its argument, each
+    """
+    view = array._view
+    result = Array.__new__(Array)
+    result._view = View(array, steps) if view is None else View(view.cell, views.joined(view.steps, steps))
+    return result
+
+
+def reshaped(array: Array, shape: Shape) -> Array | None:
+    """A handle that shares the elements of `array` under another shape; None if strides can't express it."""
+    step = (record.reshape, shape)
+    cell, steps = _cell(array)
+    return shared(array, step) if views.strided(cell, views.joined(steps, (step,))) else None
+
+
+def _cell(array: Array) -> tuple[views.Cell, tuple[Step, ...]]:
+    view = array._view
+    return (array, ()) if view is None else (view.cell, view.steps)
 
 
 def node_of(array: Array) -> UOp:
     """The node an array stands for: the memory itself once it has been computed."""
     node = array._uop
     if node.realized is not None:
-        node = array._uop = node.realized
+        node = array._uop = node.realized  # a view's node never is
     return node
 
 
@@ -442,9 +513,76 @@ def realized(array: Array) -> Buffer:
     """The memory with the array's elements, computed if need be."""
     node = node_of(array)
     if node.op is not Ops.BUFFER:
-        (node,) = realize_nodes([node])
-        array._uop = node
+        (memory,) = realize_nodes([node])
+        _settle(array, node)
+        node = memory
     return node.arg
+
+
+def _settle(array: Array, node: UOp) -> None:
+    """Let an array stand for the memory of its node, which is computed, if that has some of its own."""
+    if node.realized is not None:
+        if array._view is None:
+            array._uop = node.realized
+        else:
+            array._view.keep(node.realized)
+
+
+def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> None:
+    """Write `value` where a parsed key leads."""
+    cell, steps = _cell(array)
+    movement = indexing.movement(call, items, array.shape)
+    view = value._view if isinstance(value, Array) and movement is not None else None
+    if view is not None and view.cell is cell and view.steps == views.joined(steps, movement or ()):
+        return  # its own elements: `x[i] += 1` has written them already
+    whole = movement == () and not steps and not views.is_shared(cell)
+    node = _converted_value(call, value, array.dtype, computed=not whole)
+    if whole:
+        cell._uop = from_node(_spread(call, node, array.shape))._uop
+    elif not steps and not node.shape and _is_mask(items, array):
+        cell._uop = from_node(record.where(call, items[0], node, node_of(array)))._uop  # type: ignore[arg-type]
+    else:
+        written = realize_nodes([node])[0].arg.array
+        del node  # whoever holds a node on the memory that is to be written makes it be copied
+        memory = in_memory(views.current(cell))
+        if memory is not None and np.may_share_memory(written, memory.arg.array):
+            written = written.copy()
+        del memory
+        key = indexing.numpy_key(call, items, array.shape, lambda item: realize_nodes([item])[0].arg.array)
+        items.clear()
+        try:
+            views.write(cell, steps, key, written)
+        except (IndexError, ValueError) as error:
+            raise type(error)(f"{call}: {error}") from None
+
+
+def _converted_value(call: str, value: Any, dtype: np.dtype, computed: bool) -> UOp:
+    """What is to be written, in the data type of the array it is written to."""
+    if isinstance(value, _SCALARS):
+        return record.number(call, record.python_number(call, value), dtype)
+    if not isinstance(value, Array):
+        value = from_foreign(call, np.asarray(value))
+    if computed:
+        realized(value)  # from now on it needs no elements of what is written
+    return converted(call, node_of(value), dtype)
+
+
+def _is_mask(items: list[indexing.Item], array: Array) -> bool:
+    """Whether a key is one mask over all of an array that isn't computed: a choice that can be recorded."""
+    (item, *others) = items or [None]
+    if others or not isinstance(item, UOp) or item.dtype != dtypes.bool_:
+        return False
+    return item.shape == array.shape and in_memory(node_of(array)) is None
+
+
+def _spread(call: str, node: UOp, shape: Shape) -> UOp:
+    """A value in every place of `shape`; as NumPy has it, leading axes of size one may be too many."""
+    extra = len(node.shape) - len(shape)
+    if extra > 0 and size_of(node.shape[:extra]) == 1:
+        node = record.reshape(node, node.shape[extra:])
+    if record.common_shape(call, node.shape, shape) != shape:
+        raise shapes_error(call, (node.shape, shape))
+    return record.expand(node, shape)
 
 
 def from_numpy(array: np.ndarray) -> Array:
@@ -472,8 +610,9 @@ def from_foreign(call: str, array: np.ndarray, dtype: np.dtype | None = None, co
         raise ValueError(f"{call}: {array.dtype} can't be seen as {dtype or source} without a copy")
     if copy:
         # Order "K": the elements lie as they lay, which copies fastest; kernels read any layout.
-        array = np.array(array, source, copy=True, order="K", subok=False)
-    result = from_numpy(array.view(np.ndarray))
+        result = from_numpy(np.array(array, source, copy=True, order="K", subok=False))
+    else:
+        result = from_node(UOp.new(Ops.BUFFER, (), SharedBuffer(array.view(np.ndarray))))
     return result if dtype is None else from_node(converted(call, node_of(result), dtype))
 
 
@@ -541,8 +680,10 @@ def realize(*arrays: Array) -> None:
     for array in arrays:
         if not isinstance(array, Array):
             raise TypeError(f"realize: takes Arrays, not {type(array).__name__}")
-    for array, node in zip(arrays, realize_nodes([node_of(a) for a in arrays]), strict=True):
-        array._uop = node
+    nodes = [node_of(array) for array in arrays]
+    realize_nodes(nodes)
+    for array, node in zip(arrays, nodes, strict=True):
+        _settle(array, node)
 
 
 def _element(array: Array, call: str) -> Any:
@@ -551,12 +692,18 @@ def _element(array: Array, call: str) -> Any:
     return realized(array).array.item()
 
 
-def _array_like(value: Any) -> UOp | None:
+def _array_like(call: str, value: Any) -> UOp | None:
     if isinstance(value, Array):
         # 0-d integer arrays are integers in a key: they have to be known for its bounds.
         return None if not value.shape and value.dtype.kind in "iu" else node_of(value)
     if isinstance(value, np.ndarray):
-        return node_of(from_foreign(indexing.CALL, value))
+        return node_of(from_foreign(call, value))
     if isinstance(value, list):
-        return node_of(from_foreign(indexing.CALL, np.array(value, dtype=None if value else dtypes.INDEX)))
+        return node_of(from_foreign(call, np.array(value, dtype=None if value else dtypes.INDEX)))
     return None
+
+
+def _computed_array_like(call: str, value: Any) -> UOp | None:
+    if isinstance(value, Array):
+        realized(value)  # from now on it needs no elements of what is written
+    return _array_like(call, value)

@@ -1,14 +1,15 @@
-"""Reading by a key: integers, slices, None, Ellipsis, integer arrays and masks, as NumPy combines them.
+"""Keys: integers, slices, None, Ellipsis, integer arrays and masks, as NumPy combines them.
 
-A key is split into a basic part, which is movement alone, and an advanced part, which is one GATHER. A mask's
-shape depends on its values, so a mask is computed when the key is read; the caller hands in how.
+Without arrays a key is movement alone; with some, reading is one GATHER after the movement, and writing is
+left to NumPy. A mask's shape depends on its values, so a mask is computed when the key is read; the caller
+hands in how.
 """
 
 from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,32 +17,83 @@ import numpy as np
 from toonygrad import dtypes, record
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import Shape
-
-CALL = "__getitem__"
+from toonygrad.views import Step
 
 # A key's item once understood: a new axis, an integer, a slice, or an integer or boolean array.
 Item = None | int | slice | UOp
 
 
-def read(
-    node: UOp, key: Any, as_node: Callable[[Any], UOp | None], positions_of: Callable[[UOp], list[UOp]]
-) -> UOp:
-    """`node[key]`.
+def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp | None]) -> list[Item]:
+    """The items of `key`, as the user wrote it, with slices for the axes that it or its Ellipsis leaves open.
 
     Parameters
     ----------
-    node : the array read
-    key : as the user wrote it
     as_node : the UOp of an array in the key, or None for anything else
+
+    Raises
+    ------
+    IndexError
+        Too many indices, or an object that is no index.
+    """
+    items: list[Item] = []
+    open_at: int | None = None
+    used = 0
+    for given in key if isinstance(key, tuple) else (key,):
+        if given is Ellipsis:
+            if open_at is not None:
+                raise IndexError(f"{call}: a key holds at most one Ellipsis")
+            open_at = len(items)
+            continue
+        item = _item(call, given, as_node)
+        items.append(item)
+        if item is not None:
+            used += len(item.shape) if isinstance(item, UOp) and item.dtype == dtypes.bool_ else 1
+    if used > len(shape):
+        raise IndexError(f"{call}: {used} indices for an array of {len(shape)} dimensions")
+    at = len(items) if open_at is None else open_at
+    return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
+
+
+def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[Step, ...] | None:
+    """The steps from an array of `shape` to what a key without arrays selects; None for one with arrays.
+
+    Raises
+    ------
+    IndexError
+        An integer is out of bounds, or a slice made of something else than integers.
+    """
+    slices: list[tuple[int, int, int]] = []
+    result: list[int] = []
+    for item in items:
+        if item is None:
+            result.append(1)
+        elif isinstance(item, slice):
+            slices.append(_slice(call, item, shape[len(slices)]))
+            result.append(slices[-1][2])
+        elif isinstance(item, int):
+            slices.append((_in_bounds(call, item, len(slices), shape[len(slices)]), 1, 1))
+        else:
+            return None
+    steps: list[Step] = []
+    if any(part != (0, 1, size) for part, size in zip(slices, shape, strict=True)):
+        steps.append((record.slice_axes, tuple(slices)))
+    if len(result) != len(shape) or any(part[2] != size for part, size in zip(slices, result, strict=True)):
+        steps.append((record.reshape, tuple(result)))
+    return tuple(steps)
+
+
+def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable[[UOp], list[UOp]]) -> UOp:
+    """`node` at a key with arrays in it.
+
+    Parameters
+    ----------
     positions_of : for a mask, the positions of its true elements, one int64 UOp for each of its axes
 
     Raises
     ------
     IndexError
-        Too many indices, an integer out of bounds, a mask of another shape, or an object that is no index.
+        As of `movement`, or a mask of another shape.
     """
-    items = _filled(key, node.shape, as_node)
-    has_arrays = any(isinstance(item, UOp) for item in items)
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -60,12 +112,10 @@ def read(
             continue
         size = node.shape[len(slices)]
         if isinstance(item, slice):
-            slices.append(_slice(item, size))
+            slices.append(_slice(call, item, size))
             shape.append(slices[-1][2])
-        elif isinstance(item, int) and not has_arrays:
-            slices.append((_in_bounds(item, len(slices), size), 1, 1))
         else:  # an integer beside arrays counts as a 0-d array
-            for index in _indices(item, len(slices), node.shape, positions_of):
+            for index in _indices(call, item, len(slices), node.shape, positions_of):
                 extent = node.shape[len(slices)]
                 axes.append(len(shape))
                 indices.append(index)
@@ -73,41 +123,52 @@ def read(
                 slices.append((0, 1, extent))
                 shape.append(extent)
     result = record.reshape(record.slice_axes(node, slices), tuple(shape))
-    if not indices:
-        return result
     # NumPy's rule: arrays side by side leave their shape in place, arrays apart put it in front.
     side_by_side = all(after - before <= 1 for before, after in itertools.pairwise(places))
-    return record.gather(result, indices, tuple(axes), axes[0] if side_by_side else 0, CALL)
+    return record.gather(result, indices, tuple(axes), axes[0] if side_by_side else 0, call)
 
 
-def _filled(key: Any, shape: Shape, as_node: Callable[[Any], UOp | None]) -> list[Item]:
-    """The key's items, with slices for the axes that it or its Ellipsis leaves open."""
-    items: list[Item] = []
-    open_at: int | None = None
-    used = 0
-    for given in key if isinstance(key, tuple) else (key,):
-        if given is Ellipsis:
-            if open_at is not None:
-                raise IndexError(f"{CALL}: a key holds at most one Ellipsis")
-            open_at = len(items)
+def numpy_key(
+    call: str, items: Sequence[Item], shape: Shape, value_of: Callable[[UOp], np.ndarray]
+) -> tuple[Any, ...]:
+    """The key for NumPy, which writes: checked but for integer arrays out of bounds.
+
+    Raises
+    ------
+    IndexError
+        As of `gathered`.
+    """
+    key: list[Any] = []
+    axis = 0
+    for item in items:
+        if item is None:
+            key.append(item)
             continue
-        item = _item(given, as_node)
-        items.append(item)
-        if item is not None:
-            used += len(item.shape) if isinstance(item, UOp) and item.dtype == dtypes.bool_ else 1
-    if used > len(shape):
-        raise IndexError(f"{CALL}: {used} indices for an array of {len(shape)} dimensions")
-    at = len(items) if open_at is None else open_at
-    return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
+        if isinstance(item, slice):
+            _slice(call, item, shape[axis])
+            key.append(item)
+        elif isinstance(item, int):
+            key.append(_in_bounds(call, item, axis, shape[axis]))
+        else:
+            _check_mask(call, item, axis, shape)
+            value = value_of(item)
+            # What int64 can't hold would be an index from the end, or of no kind NumPy takes.
+            key.append(np.minimum(value, _LARGEST).astype(dtypes.INDEX) if value.dtype.kind == "u" else value)
+            axis += len(item.shape) - 1 if item.dtype == dtypes.bool_ else 0
+        axis += 1
+    return tuple(key)
 
 
-def _item(given: Any, as_node: Callable[[Any], UOp | None]) -> Item:
-    if given is None or isinstance(given, slice):
+_LARGEST = np.uint64(np.iinfo(dtypes.INDEX).max)
+
+
+def _item(call: str, given: Any, as_node: Callable[[str, Any], UOp | None]) -> Item:
+    if type(given) is int or given is None or isinstance(given, slice):
         return given
-    node = as_node(given)
+    node = as_node(call, given)
     if node is not None:
         if node.dtype != dtypes.bool_ and node.dtype not in dtypes.INTEGERS:
-            raise IndexError(f"{CALL}: arrays as indices are of integer or boolean type, not {node.dtype}")
+            raise IndexError(f"{call}: arrays as indices are of integer or boolean type, not {node.dtype}")
         return node
     if isinstance(given, (bool, np.bool_)):
         return UOp.const(bool(given), dtypes.bool_)
@@ -115,31 +176,37 @@ def _item(given: Any, as_node: Callable[[Any], UOp | None]) -> Item:
         return operator.index(given)
     except TypeError:
         kinds = "integers, slices, None, Ellipsis and arrays"
-        raise IndexError(f"{CALL}: {kinds} are indices, not {type(given).__name__}") from None
+        raise IndexError(f"{call}: {kinds} are indices, not {type(given).__name__}") from None
 
 
-def _indices(item: Item, axis: int, shape: Shape, positions_of: Callable[[UOp], list[UOp]]) -> list[UOp]:
+def _indices(
+    call: str, item: Item, axis: int, shape: Shape, positions_of: Callable[[UOp], list[UOp]]
+) -> list[UOp]:
     if isinstance(item, int):
-        return [UOp.scalar(_in_bounds(item, axis, shape[axis]), dtypes.INDEX)]
+        return [UOp.scalar(_in_bounds(call, item, axis, shape[axis]), dtypes.INDEX)]
     assert isinstance(item, UOp)
-    if item.dtype != dtypes.bool_:
-        return [item]
-    covered = shape[axis : axis + len(item.shape)]
-    if any(extent not in (0, size) for extent, size in zip(item.shape, covered)):
-        raise IndexError(f"{CALL}: a mask of shape {item.shape} doesn't fit axes of sizes {covered}")
-    return positions_of(item)
+    _check_mask(call, item, axis, shape)
+    return [item] if item.dtype != dtypes.bool_ else positions_of(item)
 
 
-def _in_bounds(index: int, axis: int, size: int) -> int:
+def _check_mask(call: str, item: UOp, axis: int, shape: Shape) -> None:
+    if item.dtype == dtypes.bool_:
+        covered = shape[axis : axis + len(item.shape)]
+        if any(extent not in (0, size) for extent, size in zip(item.shape, covered)):
+            raise IndexError(f"{call}: a mask of shape {item.shape} doesn't fit axes of sizes {covered}")
+
+
+def _in_bounds(call: str, index: int, axis: int, size: int) -> int:
     if not -size <= index < size:
-        raise IndexError(f"{CALL}: index {index} is out of bounds for axis {axis} with size {size}")
+        raise IndexError(f"{call}: index {index} is out of bounds for axis {axis} with size {size}")
     return index % size
 
 
-def _slice(item: slice, size: int) -> tuple[int, int, int]:
+def _slice(call: str, item: slice, size: int) -> tuple[int, int, int]:
     try:
         start, stop, step = item.indices(size)
-    except TypeError:
-        raise IndexError(f"{CALL}: slices take integers or None, not {item}") from None
+    except (TypeError, ValueError) as error:
+        wanted = "slices take integers or None" if isinstance(error, TypeError) else str(error)
+        raise IndexError(f"{call}: {wanted}, not {item}") from None
     count = len(range(start, stop, step))
     return (start if count else 0, step, count)

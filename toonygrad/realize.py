@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from toonygrad.config import counters, settings
 from toonygrad.runtime.buffer import Buffer
-from toonygrad.runtime.interpreter import leaf_value
+from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
+from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import MOVEMENT, Ops
 from toonygrad.uop.spec import CANONICAL, RECORDED, verify
@@ -53,21 +54,55 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     if pending:
         structure = structure_of(pending)
         buffers = _plan(structure).run(structure.leaves)
-        for node, buffer in zip(structure.stored, buffers, strict=True):
-            node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
-    return [node if node.realized is None else node.realized for node in nodes]
+        computed = list(zip(structure.stored, buffers, strict=True))
+        if len(computed) > 1:
+            computed.sort(key=_sources_first)
+        for node, buffer in computed:
+            # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
+            if node.op not in MOVEMENT or in_memory(node) is None:
+                node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+    return [_memory(node) for node in nodes]
+
+
+def _sources_first(computed: tuple[UOp, Buffer]) -> int:
+    return computed[0].depth
+
+
+def _memory(node: UOp) -> UOp:
+    memory = in_memory(node)
+    assert memory is not None
+    return memory
 
 
 def pending_nodes(nodes: Iterable[UOp]) -> list[UOp]:
     """Those of `nodes` that take a computation, each once; a number by itself takes none."""
     pending = []
     for node in dict.fromkeys(nodes):
-        if node.realized is None and node.op is not Ops.BUFFER:
+        if in_memory(node) is None:
             if node.op in (Ops.SCALAR, Ops.CONST):
                 node.realized = UOp.new(Ops.BUFFER, (), Buffer(leaf_value(node)))
             else:
                 pending.append(node)
     return pending
+
+
+def in_memory(node: UOp) -> UOp | None:
+    """The BUFFER with the elements of `node` where they are in memory, be it in another order, else None."""
+    if node.realized is not None:
+        return node.realized
+    movements = []
+    while node.op in MOVEMENT and node.realized is None:
+        movements.append(node)
+        node = node.src[0]
+    memory = node if node.op is Ops.BUFFER else node.realized
+    if memory is None or not movements:
+        return memory
+    array = memory.arg.array
+    for movement in reversed(movements):
+        if movement.op is Ops.RESHAPE and viewed(movement, array.shape, array.strides) is None:
+            return None
+        array = operation(movement)(array)
+    return UOp.new(Ops.BUFFER, (), Buffer(array))
 
 
 def _plan(structure: Structure) -> Plan:
@@ -258,9 +293,7 @@ def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> dict[UOp, int]:
     return uses
 
 
-def _expensive_below(
-    number: dict[UOp, int], memory: dict[UOp, UOp]
-) -> tuple[dict[UOp, int], list[UOp]]:
+def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[dict[UOp, int], list[UOp]]:
     """For each node the expensive ones nearest below it, as bits by their place in the list of them.
 
     Sets of nodes would hold references of their own.

@@ -24,7 +24,7 @@ import numpy as np
 
 from toonygrad.config import counters
 
-__all__ = ["Buffer", "MemoryPool", "pool"]
+__all__ = ["Buffer", "MemoryPool", "SharedBuffer", "pool"]
 
 # Of every block: a cache line, and the widest vector of AVX-512.
 ALIGNMENT = 64
@@ -93,8 +93,36 @@ class Buffer:
     def nbytes(self) -> int:
         return self.array.nbytes
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether there are other NumPy views of this memory, in the engine or outside."""
+        return self._references() not in _UNSEEN
+
+    def _references(self) -> tuple[int, int]:
+        # A view of `array` holds it, or what `array` itself is a view of.
+        array = self.array
+        base = array.base
+        return sys.getrefcount(array), sys.getrefcount(base) if isinstance(base, np.ndarray) else 0
+
     def __repr__(self) -> str:
         return f"Buffer(shape={self.array.shape}, dtype={self.array.dtype}, strides={self.array.strides})"
+
+
+# Of memory of its own, and of a view of memory that nobody else has.
+_UNSEEN = {Buffer(np.empty(2))._references(), Buffer(np.empty(2)[:1])._references()}
+
+
+class SharedBuffer(Buffer):
+    """Memory that somebody outside the engine sees as well, and is to see written."""
+
+    __slots__ = ()
+
+    def move(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+        """Stand for other memory with the same elements from now on."""
+        self.array = array
+        for name in ("address", "layout"):
+            with suppress(AttributeError):  # not asked for yet
+                delattr(self, name)
 
 
 class _PooledBuffer(Buffer):
@@ -103,6 +131,12 @@ class _PooledBuffer(Buffer):
     __slots__ = ("_block",)
 
     _block: _Block
+
+    def _references(self) -> tuple[int, int]:
+        array = self.array
+        # As when it dies, but that `array` is a view itself.
+        beyond = sys.getrefcount(self._block.memory) - self._block.idle_references - 1
+        return sys.getrefcount(array), beyond
 
     # Bound here, because at the end of the interpreter a buffer may outlive this module's globals.
     def __del__(self, references_to: Callable[[object], int] = sys.getrefcount) -> None:

@@ -188,7 +188,8 @@ class InterpretedStep(RunStep):
         here += self._fixed
         quietly(self._evaluate, here)
         for place, slot in self._results:
-            values[slot] = Buffer(np.asarray(here[place]))
+            # Row-major, as kernels write: whether a reshape shares must not depend on who computed.
+            values[slot] = Buffer(np.asarray(here[place], order="C"))
         for slot in self.dead:
             values[slot] = None
 

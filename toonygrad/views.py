@@ -1,0 +1,218 @@
+"""Views and writing: arrays that share another's elements, and memory that may be written in place.
+
+A cell is an array that holds a node of its own; a view is a cell and the movement from its elements to the
+view's. What is recorded is immutable, so a write changes which memory a cell stands for, or that memory
+itself where nobody else needs what it held. array.py makes views and writes through them with what is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+from weakref import ref
+
+import numpy as np
+
+from toonygrad import record
+from toonygrad.realize import in_memory, realize_nodes
+from toonygrad.runtime.buffer import Buffer, SharedBuffer, pool
+from toonygrad.schedule.ranges import viewed
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.shape import Shape, contiguous_strides, size_of
+
+# A movement: one of record's functions, and the argument it takes beside the node.
+Step = tuple[Callable[[UOp, Any], UOp], Any]
+
+
+class Cell(Protocol):
+    """An array with a node of its own."""
+
+    _uop: UOp
+
+
+def current(cell: Cell) -> UOp:
+    """The node a cell holds: the memory itself once it has been computed."""
+    node = cell._uop
+    if node.realized is not None:
+        node = cell._uop = node.realized
+    return node
+
+
+def moved(node: UOp, steps: tuple[Step, ...]) -> UOp:
+    """`node` through movements."""
+    for function, argument in steps:
+        node = function(node, argument)
+    return node
+
+
+def joined(first: tuple[Step, ...], second: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps of `first` and then of `second`, with neighbours of one kind made one."""
+    steps = list(first)
+    for function, argument in second:
+        if not steps or steps[-1][0] is not function:
+            steps.append((function, argument))
+            continue
+        before = steps.pop()[1]
+        if function is record.permute:
+            argument = tuple(before[axis] for axis in argument)
+        elif function is record.slice_axes:
+            argument = tuple(
+                (start + step * then, step * by, size)
+                for (start, step, _), (then, by, size) in zip(before, argument, strict=True)
+            )
+        steps.append((function, argument))
+    return tuple(steps)
+
+
+def strided(cell: Cell, steps: tuple[Step, ...]) -> bool:
+    """Whether strides can express movement of a cell's memory, which will be row-major if it isn't there."""
+    node = current(cell)
+    memory = in_memory(node)
+    shape = node.shape
+    strides = contiguous_strides(shape) if memory is None else memory.arg.array.strides
+    movements = []
+    result = moved(UOp.new(Ops.ARGUMENT, (), (0, node.dtype, shape, None)), steps)
+    while result.src:
+        movements.append(result)
+        (result,) = result.src
+    for movement in reversed(movements):
+        found = viewed(movement, shape, strides)
+        if found is None:
+            return False
+        shape, strides = movement.shape, found[1]
+    return True
+
+
+class View:
+    """Part of a cell's elements, or all of them in another order.
+
+    Its node is made from the cell's whenever somebody asks, and never kept: a node on the cell's memory would
+    look like somebody who needs what is in there now.
+    """
+
+    __slots__ = ("_memory", "_node", "_of", "cell", "shape", "steps")
+
+    def __init__(self, cell: Cell, steps: tuple[Step, ...]) -> None:
+        self.cell = cell
+        self.steps = steps
+        self._memory: UOp | None = None
+        node = self._made(current(cell))
+        self.shape: Shape = node.shape
+
+    @property
+    def node(self) -> UOp:
+        """What the view shows now."""
+        source = current(self.cell)
+        if self._of() is source:
+            if self._memory is not None:
+                return self._memory
+            node = self._node()
+            if node is not None:
+                return node if node.realized is None else node.realized
+        return self._made(source)
+
+    def keep(self, memory: UOp) -> None:
+        """Remember what was computed while the cell wasn't: there is no other memory with these elements."""
+        if current(self.cell).op is not Ops.BUFFER:
+            self._memory = memory
+
+    def _made(self, source: UOp) -> UOp:
+        node = moved(source, self.steps)
+        small = 2 * size_of(node.shape) < size_of(source.shape)
+        if small and source.op is Ops.BUFFER and not isinstance(source.arg, SharedBuffer):
+            # A small part stands for itself: x[0], x[1], ... are then one structure with other memory, not a
+            # structure each. Large parts are read through the whole, as the neighbours in a stencil are.
+            node = in_memory(node) or node
+        self._memory = None
+        self._of, self._node = ref(source), ref(node)
+        return node
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def write(cell: Cell, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any) -> None:
+    """Put `value` where NumPy's `key` leads in a view of a cell, which is computed first.
+
+    Parameters
+    ----------
+    value : scalar, or an array that nobody else writes
+
+    Raises
+    ------
+    IndexError, ValueError
+        NumPy's, of a key out of bounds and of a value that doesn't broadcast.
+    MemoryError
+        The elements are needed elsewhere as they are, and can't be copied.
+    """
+    node = current(cell)
+    if node.op is not Ops.BUFFER:
+        realize_nodes([node])
+    del node
+    memory = writable(cell)
+    seen = in_memory(moved(cell._uop, steps)) if steps else cell._uop
+    if seen is not None:
+        seen.arg.array[key] = value
+        return
+    # A reshape of memory that isn't laid out for it: the elements are found by their positions.
+    positions = np.arange(memory.size).reshape(memory.shape)
+    found = in_memory(moved(UOp.new(Ops.BUFFER, (), Buffer(positions)), steps))
+    assert found is not None
+    memory[np.unravel_index(found.arg.array[key], memory.shape)] = value
+
+
+def is_shared(cell: Cell) -> bool:
+    """Whether a cell stands for memory that others see as well, and are to see written."""
+    node = current(cell)
+    return node.op is Ops.BUFFER and isinstance(node.arg, SharedBuffer) and node.arg.array.flags.writeable
+
+
+def writable(cell: Cell) -> np.ndarray:
+    """The memory of a computed cell, made its own where somebody else needs what is in there."""
+    node = current(cell)
+    if node.op is Ops.BUFFER:
+        buffer = node.arg
+        del node
+        if is_shared(cell):
+            if not _is_alone(cell):
+                # Others go on seeing the memory, so it is those who recorded from it that get a copy.
+                cell._uop = UOp.new(Ops.BUFFER, (), SharedBuffer(buffer.array))
+                buffer.move(_copied(buffer.array).array)
+            return cell._uop.arg.array
+        if buffer.array.flags.writeable and _is_alone(cell):
+            return buffer.array
+    memory = in_memory(cell._uop)
+    assert memory is not None  # the caller has had it computed
+    own = _copied(memory.arg.array)
+    cell._uop = UOp.new(Ops.BUFFER, (), own)
+    return own.array
+
+
+def _copied(array: np.ndarray) -> Buffer:
+    """The same elements in memory of their own, in the same order."""
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    own = pool.allocate(array.shape, array.dtype, order)
+    np.copyto(own.array, array)
+    return own
+
+
+def _is_alone(cell: Cell) -> bool:
+    """Whether nobody but `cell` can see its memory: no recorded node, no other array, nobody outside."""
+    return _references(cell) == _ALONE and not cell._uop.arg.is_seen
+
+
+def _references(cell: Cell) -> int:
+    node = cell._uop
+    return sys.getrefcount(node)
+
+
+class _Alone:
+    """A cell of whose node nobody else knows, to count the references that such a node has."""
+
+    def __init__(self) -> None:
+        self._uop = UOp.new(Ops.BUFFER, (), Buffer(np.empty(0)))
+
+
+_ALONE = _references(_Alone())
