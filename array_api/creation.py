@@ -6,6 +6,7 @@ asked for; the number is an argument of the kernels it ends up in. Only foreign 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from toonygrad.array import (
     from_node,
     from_numpy,
     node_of,
+    realize,
 )
+from toonygrad.dtypes import DTypeLike
 
 __all__ = [
     "asarray",
@@ -35,15 +38,22 @@ __all__ = [
     "zeros_like",
 ]
 
-Shape = int | tuple[int, ...]
+Shape = int | Sequence[int]
 Scalar = bool | int | float | complex
 
+# From the lowest kind to the highest.
+_PYTHON_NUMBERS = (bool, int, float, complex)
+_NUMBERS = (*_PYTHON_NUMBERS, np.number, np.bool_, np.ndarray, Array)
+_SEQUENCES = (list, tuple, range)
+
+# By DLPack.
+_CPU = (1, 0)
 
 # -- from objects ----------------------------------------------------------------------------------
 
 
 def asarray(
-    obj: Any, /, *, dtype: np.dtype | None = None, device: str | None = None, copy: bool | None = None
+    obj: Any, /, *, dtype: DTypeLike | None = None, device: str | None = None, copy: bool | None = None
 ) -> Array:
     """Make an array of numbers, nested sequences, or memory of other libraries.
 
@@ -51,9 +61,10 @@ def asarray(
     ----------
     obj
         An Array, a Python scalar, a nested sequence of them, a NumPy array, or an object with the buffer
-        protocol, `__array__` or `__dlpack__`.
+        protocol, `__array__`, `__array_interface__` or `__dlpack__`.
     dtype : optional
-        None: that of `obj`; of Python numbers the default type of the highest kind among them.
+        None: that of `obj`; of Python numbers the default type of the highest kind among them; of a sequence
+        with arrays in it NumPy's common type.
     device : str, optional
         "cpu" or None.
     copy : bool, optional
@@ -73,6 +84,8 @@ def asarray(
         device.
     OverflowError
         A Python integer doesn't fit the data type.
+    BufferError
+        `obj` has `__dlpack__` alone, and can't be exported.
 
     Notes
     -----
@@ -92,16 +105,14 @@ def asarray(
         if copy is False:
             raise ValueError(f"{call}: a Python scalar can't be an array without a copy")
         return from_node(_number(call, obj, target))
-    if isinstance(obj, (list, tuple, range)):
+    if isinstance(obj, _SEQUENCES):
         if copy is False:
             raise ValueError(f"{call}: a sequence can't be an array without a copy")
         return _from_sequence(call, obj, target)
     if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
-        foreign = _exported(call, obj, copy)
+        foreign = _exported(call, obj, device, copy)
     else:
-        # NumPy would make a string of bytes.
-        seen = memoryview(obj) if isinstance(obj, (bytes, bytearray)) else obj
-        foreign = np.asarray(seen, copy=False if copy is False else None)
+        foreign = _seen(call, obj, copy)
     return from_foreign(call, foreign, target, copy is not False)
 
 
@@ -114,7 +125,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
         An object with `__dlpack__` and `__dlpack_device__`, its memory on the CPU. Who writes into it later
         may or may not be seen by what has been recorded: copy if somebody does.
     device : str, optional
-        "cpu" or None.
+        "cpu" has an object on another device copied to the CPU, where it can do that; None refuses it.
     copy : bool, optional
         True copies, False refuses to.
 
@@ -127,7 +138,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     AttributeError
         `x` has no `__dlpack__`.
     BufferError
-        `x` can't be exported, or not without the copy that was forbidden.
+        `x` is on another device, can't be exported, or not without the copy that was forbidden.
     TypeError
         Its data type is none of the standard's.
     ValueError
@@ -141,56 +152,110 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     check_device(call, device)
     if isinstance(x, Array):
         return asarray(x, copy=copy)
-    return from_foreign(call, _exported(call, x, copy), copy=bool(copy))
+    foreign = _exported(call, x, device, copy)
+    unaligned = not foreign.flags.aligned
+    if copy is False and unaligned:
+        raise BufferError(f"{call}: memory that isn't aligned can't be an array without a copy")
+    return from_foreign(call, foreign, copy=bool(copy) or unaligned)
 
 
-def _exported(call: str, x: Any, copy: bool | None) -> np.ndarray:
+def _exported(call: str, x: Any, device: str | None, copy: bool | None) -> np.ndarray:
+    """The memory behind `__dlpack__`; from another device no capsule is taken unless `device` asks for it."""
     for method in ("__dlpack__", "__dlpack_device__"):
         if not hasattr(x, method):
             raise AttributeError(f"{call}: {type(x).__name__} has no {method}")
-    return np.from_dlpack(x, copy=copy)
+    place = tuple(x.__dlpack_device__())
+    elsewhere = place != _CPU
+    if elsewhere and (device is None or copy is False):
+        raise BufferError(
+            f"{call}: the memory of {type(x).__name__} is on device {place}, not on the CPU, {_CPU}"
+        )
+    try:
+        return np.from_dlpack(x, device="cpu" if elsewhere else None, copy=False if copy is False else None)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise BufferError(f"{call}: {type(x).__name__} can't be exported: {error}") from error
+
+
+def _seen(call: str, obj: Any, copy: bool | None) -> np.ndarray:
+    """The memory of `obj` where NumPy finds some, not copied if that can be."""
+    # NumPy would make a string of bytes.
+    memory = memoryview(obj) if isinstance(obj, (bytes, bytearray)) else obj
+    try:
+        return np.asarray(memory, copy=False if copy is False else None)
+    except (TypeError, ValueError) as error:
+        if copy is False:
+            raise ValueError(f"{call}: {type(obj).__name__} can't be an array without a copy") from error
+        raise _named(call, error) from error
 
 
 def _from_sequence(call: str, obj: Any, dtype: np.dtype | None) -> Array:
+    types, arrays = _inside(obj)
+    if arrays:
+        realize(*arrays)
+    wanted = (dtype or _default_dtype(types)) if types.issubset(_PYTHON_NUMBERS) else None
     try:
-        array = np.array(obj)
-        if array.dtype.kind not in "biufc":
-            # Objects, to NumPy: integers past 64 bits, or no numbers at all.
-            strangers = {type(one) for one in array.flat if not isinstance(one, Scalar)}
-            if strangers:
-                raise TypeError(
-                    "takes numbers, not " + ", ".join(sorted(each.__name__ for each in strangers))
-                )
-            if dtype is None:
-                raise OverflowError(f"a Python integer is out of bounds for {dtypes.DEFAULT_INTEGER}")
-        elif dtype is None and array.dtype == dtypes.uint64 and _holds_python_integers(obj):
-            raise OverflowError(f"a Python integer is out of bounds for {dtypes.DEFAULT_INTEGER}")
-        if dtype is not None and array.dtype != dtype:
-            array = np.array(obj, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise type(error)(f"{call}: {error}") from None
-    # Already nobody else's; the other way with a copy is for what NumPy found inside, such as float16.
-    if dtypes.is_supported(array.dtype):
-        return from_numpy(array)
-    return from_foreign(call, array, dtype)
+        with np.errstate(over="ignore"):
+            array = np.array(obj, wanted)
+    except OverflowError as error:
+        raise OverflowError(f"{call}: a number is out of bounds for {wanted}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise _named(call, error) from None
+    if array.dtype.kind not in "biufc":
+        strangers = sorted(kind.__name__ for kind in types if not issubclass(kind, _NUMBERS))
+        if strangers:
+            raise TypeError(f"{call}: takes numbers, not {', '.join(strangers)}")
+        if int in types:
+            raise OverflowError(f"{call}: a Python integer is out of bounds for {dtypes.DEFAULT_INTEGER}")
+    if not dtypes.is_supported(array.dtype):
+        return from_foreign(call, array, dtype)  # what NumPy found inside, such as longdouble
+    made = from_numpy(array)
+    return made if dtype is None else from_node(converted(call, node_of(made), dtype))
 
 
-def _holds_python_integers(obj: Any) -> bool:
-    return any(type(one) is int for one in np.array(obj, object).flat)
+def _named(call: str, error: TypeError | ValueError) -> TypeError | ValueError:
+    """What NumPy says, in the name of the call."""
+    return (TypeError if isinstance(error, TypeError) else ValueError)(f"{call}: {error}")
+
+
+def _inside(obj: Any) -> tuple[set[type], list[Array]]:
+    """The types of what nested sequences hold, and the Arrays in them."""
+    types: set[type] = set()
+    arrays: list[Array] = []
+    # By identity, for a list may hold itself.
+    sequences = {id(obj): obj}
+    waiting = [obj]
+    while waiting:
+        sequence = waiting.pop()
+        here = set(map(type, sequence))
+        nested = {kind for kind in here if issubclass(kind, _SEQUENCES)}
+        types |= here - nested
+        for one in sequence if nested or Array in here else ():
+            if isinstance(one, Array):
+                arrays.append(one)
+            elif type(one) in nested and id(one) not in sequences:
+                sequences[id(one)] = one
+                waiting.append(one)
+    return types, arrays
+
+
+def _default_dtype(types: set[type]) -> np.dtype:
+    """The type of an array of Python numbers of these types, the highest kind deciding."""
+    highest = max(types, key=_PYTHON_NUMBERS.index, default=float)
+    return dtypes.default_dtype(highest())
 
 
 # -- one number everywhere -------------------------------------------------------------------------
 
 
 def full(
-    shape: Shape, fill_value: Scalar, *, dtype: np.dtype | None = None, device: str | None = None
+    shape: Shape, fill_value: Scalar | Array, *, dtype: DTypeLike | None = None, device: str | None = None
 ) -> Array:
     """An array with the same number everywhere.
 
     Parameters
     ----------
     shape : int or tuple of int
-    fill_value : Python scalar or 0-d Array
+    fill_value : Python scalar, NumPy scalar or 0-d array
     dtype : optional
         None: the type of `fill_value`, of a Python scalar the default one of its kind.
     device : str, optional
@@ -219,14 +284,14 @@ def full(
 
 
 def full_like(
-    x: Array, /, fill_value: Scalar, *, dtype: np.dtype | None = None, device: str | None = None
+    x: Array, /, fill_value: Scalar | Array, *, dtype: DTypeLike | None = None, device: str | None = None
 ) -> Array:
     """An array of the shape of `x` with the same number everywhere.
 
     Parameters
     ----------
     x : Array
-    fill_value : Python scalar or 0-d Array
+    fill_value : Python scalar, NumPy scalar or 0-d array
     dtype : optional
         None: that of `x`.
     device : str, optional
@@ -255,7 +320,7 @@ def full_like(
     return _full("full_like", node.shape, fill_value, node.dtype if dtype is None else dtype)
 
 
-def zeros(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def zeros(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """An array of zeros.
 
     Parameters
@@ -284,7 +349,7 @@ def zeros(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = N
     return _constant("zeros", shape, 0, dtype, device)
 
 
-def ones(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def ones(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """An array of ones.
 
     Parameters
@@ -313,7 +378,7 @@ def ones(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = No
     return _constant("ones", shape, 1, dtype, device)
 
 
-def empty(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def empty(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """An array whose elements don't matter: zeros, which take no memory before they are replaced.
 
     Parameters
@@ -342,7 +407,7 @@ def empty(shape: Shape, *, dtype: np.dtype | None = None, device: str | None = N
     return _constant("empty", shape, 0, dtype, device)
 
 
-def zeros_like(x: Array, /, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def zeros_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """Zeros of the shape of `x`.
 
     Parameters
@@ -371,7 +436,7 @@ def zeros_like(x: Array, /, *, dtype: np.dtype | None = None, device: str | None
     return _constant_like("zeros_like", x, 0, dtype, device)
 
 
-def ones_like(x: Array, /, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def ones_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """Ones of the shape of `x`.
 
     Parameters
@@ -400,7 +465,7 @@ def ones_like(x: Array, /, *, dtype: np.dtype | None = None, device: str | None 
     return _constant_like("ones_like", x, 1, dtype, device)
 
 
-def empty_like(x: Array, /, *, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def empty_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """An array of the shape of `x` whose elements don't matter: zeros.
 
     Parameters
@@ -434,10 +499,10 @@ def _number(call: str, value: Any, dtype: np.dtype | None) -> record.Node:
     return record.number(call, number, dtypes.default_dtype(number) if dtype is None else dtype)
 
 
-def _full(call: str, shape: tuple[int, ...], fill_value: Any, dtype: np.dtype | None) -> Array:
+def _full(call: str, shape: tuple[int, ...], fill_value: Any, dtype: DTypeLike | None) -> Array:
     target = None if dtype is None else record.data_type(call, dtype)
-    if isinstance(fill_value, np.generic) and not isinstance(fill_value, Scalar):
-        fill_value = asarray(fill_value)  # a type of its own, as a 0-d Array has
+    if isinstance(fill_value, (np.ndarray, np.generic)) and not isinstance(fill_value, Scalar):
+        fill_value = from_foreign(call, np.asarray(fill_value))  # a type of its own, as a 0-d Array has
     if isinstance(fill_value, Array):
         value = node_of(fill_value)
         if value.shape:
@@ -448,12 +513,12 @@ def _full(call: str, shape: tuple[int, ...], fill_value: Any, dtype: np.dtype | 
     return from_node(record.filled(shape, value))
 
 
-def _constant(call: str, shape: Shape, value: int, dtype: np.dtype | None, device: str | None) -> Array:
+def _constant(call: str, shape: Shape, value: int, dtype: DTypeLike | None, device: str | None) -> Array:
     check_device(call, device)
     target = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
     return from_node(record.filled(record.shape_of(call, shape), record.constant(value, target)))
 
 
-def _constant_like(call: str, x: Array, value: int, dtype: np.dtype | None, device: str | None) -> Array:
+def _constant_like(call: str, x: Array, value: int, dtype: DTypeLike | None, device: str | None) -> Array:
     node = array_node(call, x)
     return _constant(call, node.shape, value, node.dtype if dtype is None else dtype, device)

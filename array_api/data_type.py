@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, check_device, converted, from_node
+from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error, mixed_error
 
 __all__ = ["FloatLimits", "IntegerLimits", "astype", "can_cast", "finfo", "iinfo", "isdtype", "result_type"]
@@ -51,7 +52,7 @@ _FLOAT_LIMITS: dict[np.dtype, FloatLimits] = {
         float(limits.smallest_normal),
         dtype,
     )
-    for dtype, limits in ((dtype, np.finfo(dtype)) for dtype in dtypes.REAL_FLOATING)
+    for dtype, limits in ((dtype, np.finfo(dtype)) for dtype in (dtypes.float16, *dtypes.REAL_FLOATING))
 }
 _INTEGER_LIMITS: dict[np.dtype, IntegerLimits] = {
     dtype: IntegerLimits(limits.bits, int(limits.max), int(limits.min), dtype)
@@ -59,7 +60,7 @@ _INTEGER_LIMITS: dict[np.dtype, IntegerLimits] = {
 }
 
 
-def astype(x: Array, dtype: np.dtype, /, *, copy: bool = True, device: str | None = None) -> Array:
+def astype(x: Array, dtype: DTypeLike, /, *, copy: bool = True, device: str | None = None) -> Array:
     """Convert to another data type, whatever that loses but an imaginary part.
 
     Floats become integers by truncation; what lies outside the range becomes its nearest end, and NaN 0.
@@ -100,7 +101,7 @@ def astype(x: Array, dtype: np.dtype, /, *, copy: bool = True, device: str | Non
     return from_node(converted("astype", node, target))
 
 
-def can_cast(from_: np.dtype | Array, to: np.dtype, /) -> bool:
+def can_cast(from_: DTypeLike | Array, to: DTypeLike, /) -> bool:
     """Whether promotion takes one data type to another.
 
     Parameters
@@ -124,7 +125,7 @@ def can_cast(from_: np.dtype | Array, to: np.dtype, /) -> bool:
     return common is not None and common == target
 
 
-def finfo(type: np.dtype | Array, /) -> FloatLimits:
+def finfo(type: DTypeLike | Array, /) -> FloatLimits:
     """Limits of a floating-point data type; of a complex one, those of its parts.
 
     Parameters
@@ -147,13 +148,13 @@ def finfo(type: np.dtype | Array, /) -> FloatLimits:
     The standard's "Data type functions", `finfo`.
     """
     dtype = _data_type_of("finfo", type)
-    if dtype not in dtypes.FLOATING:
+    limits = _FLOAT_LIMITS.get(dtypes.REAL_PART.get(dtype, dtype))
+    if limits is None:
         raise dtype_error("finfo", "floating", dtype)
-    part: np.dtype = dtypes.REAL_PART.get(dtype, dtype)
-    return _FLOAT_LIMITS[part]
+    return limits
 
 
-def iinfo(type: np.dtype | Array, /) -> IntegerLimits:
+def iinfo(type: DTypeLike | Array, /) -> IntegerLimits:
     """Limits of an integer data type.
 
     Parameters
@@ -181,7 +182,7 @@ def iinfo(type: np.dtype | Array, /) -> IntegerLimits:
     return _INTEGER_LIMITS[dtype]
 
 
-def isdtype(dtype: np.dtype, kind: np.dtype | str | tuple[np.dtype | str, ...]) -> bool:
+def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
     """Whether a data type is of a kind.
 
     Parameters
@@ -201,13 +202,13 @@ def isdtype(dtype: np.dtype, kind: np.dtype | str | tuple[np.dtype | str, ...]) 
 
     Notes
     -----
-    The standard's "Data type functions", `isdtype`.
+    The standard's "Data type functions", `isdtype`. float16 is of no kind, for nothing computes with it.
     """
     asked = record.data_type("isdtype", dtype)
     return any(asked in _of_kind(one) for one in (kind if isinstance(kind, tuple) else (kind,)))
 
 
-def result_type(*arrays_and_dtypes: Array | Scalar | np.dtype) -> np.dtype:
+def result_type(*arrays_and_dtypes: Array | Scalar | DTypeLike) -> np.dtype:
     """The data type of a result of these operands.
 
     Parameters
@@ -258,7 +259,7 @@ KINDS = (
 )
 
 
-def _of_kind(kind: np.dtype | str) -> tuple[np.dtype, ...]:
+def _of_kind(kind: DTypeLike) -> tuple[np.dtype, ...]:
     if not isinstance(kind, str):
         return (record.data_type("isdtype", kind),)
     if kind not in KINDS:
@@ -267,4 +268,4 @@ def _of_kind(kind: np.dtype | str) -> tuple[np.dtype, ...]:
 
 
 def _data_type_of(call: str, given: Any) -> np.dtype:
-    return given.dtype if isinstance(given, Array) else record.data_type(call, given)
+    return record.data_type(call, given.dtype if isinstance(given, (Array, np.generic)) else given)

@@ -13,6 +13,24 @@ several arrays in one schedule, `explain` shows what would be done for them, `co
 says what was done, `release_memory` gives back what is kept for reuse.
 """
 
+# The data types by name are NumPy's scalar types, as NumPy exports them; an array's dtype is a numpy.dtype.
+from numpy import bool_ as bool
+from numpy import (
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
 from toonygrad import fft, linalg
 from toonygrad.array import Array, realize
 from toonygrad.array_api.constants import e, inf, nan, newaxis, pi
@@ -132,21 +150,6 @@ from toonygrad.array_api.statistical import (
 from toonygrad.array_api.utility import all, any, diff
 from toonygrad.config import config
 from toonygrad.config import counters_snapshot as counters
-from toonygrad.dtypes import bool_ as bool
-from toonygrad.dtypes import (
-    complex64,
-    complex128,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
 from toonygrad.explain import explain
 from toonygrad.runtime.buffer import release_memory
 
@@ -173,6 +176,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "float16",
     "float32",
     "float64",
     "complex64",

@@ -9,7 +9,7 @@ import numpy as np
 bool_ = np.dtype("bool")
 int8, int16, int32, int64 = (np.dtype(f"int{bits}") for bits in (8, 16, 32, 64))
 uint8, uint16, uint32, uint64 = (np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64))
-float32, float64 = np.dtype("float32"), np.dtype("float64")
+float16, float32, float64 = (np.dtype(f"float{bits}") for bits in (16, 32, 64))
 complex64, complex128 = np.dtype("complex64"), np.dtype("complex128")
 
 SIGNED = (int8, int16, int32, int64)
@@ -21,6 +21,9 @@ FLOATING = REAL_FLOATING + COMPLEX_FLOATING
 REAL_NUMERIC = INTEGERS + REAL_FLOATING
 NUMERIC = REAL_NUMERIC + COMPLEX_FLOATING
 ALL = (bool_, *NUMERIC)
+
+# What a function takes for a data type; record.data_type makes a numpy.dtype of it.
+DTypeLike = np.dtype | type | str
 
 # The standard's categories, by the names its `isdtype` takes and its error messages should use.
 CATEGORIES: dict[str, tuple[np.dtype, ...]] = {
@@ -46,8 +49,9 @@ def _promotion_table() -> dict[tuple[np.dtype, np.dtype], np.dtype]:
 
     A pair is missing where any answer would lose numbers silently or mix truth values with numbers: booleans
     with numbers, and uint64 with signed integers (NumPy answers float64 there, which can't hold either).
+    float16 stands beside itself alone.
     """
-    table = {}
+    table = {(float16, float16): float16}
     for a in ALL:
         for b in ALL:
             if a != b and bool_ in (a, b):
@@ -66,11 +70,12 @@ COMPLEX_OF: dict[np.dtype, np.dtype] = {float32: complex64, float64: complex128}
 
 
 def is_supported(dtype: np.dtype) -> bool:
-    """Whether `dtype` is one of the standard's data types in native byte order."""
+    """Whether arrays have the type `dtype`: one of the standard's, or float16, in native byte order."""
     return dtype in _SUPPORTED
 
 
-_SUPPORTED = frozenset(ALL)
+# float16 is for storage: converted, moved and picked from. No category has it, so nothing computes with it.
+_SUPPORTED = frozenset((float16, *ALL))
 
 
 def scalar_dtype(value: bool | int | float | complex, beside: np.dtype) -> np.dtype | None:
@@ -89,7 +94,9 @@ def scalar_dtype(value: bool | int | float | complex, beside: np.dtype) -> np.dt
     if kind is float:
         return DEFAULT_FLOAT if beside.kind in "iu" else beside
     if kind is complex:
-        return COMPLEX_OF.get(beside, DEFAULT_COMPLEX if beside.kind in "iu" else beside)
+        if beside.kind == "f":
+            return COMPLEX_OF.get(beside)
+        return DEFAULT_COMPLEX if beside.kind in "iu" else beside
     return None
 
 

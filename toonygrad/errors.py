@@ -20,6 +20,8 @@ class CacheWarning(RuntimeWarning):
 
 def dtype_error(call: str, wanted: str, *given: Any) -> TypeError:
     """A TypeError: `call` takes `wanted` data types and was given others."""
+    if "float16" in map(str, given):
+        return TypeError(f"{call}: float16 is for storage; convert with astype(float32) to compute")
     return TypeError(f"{call}: {wanted} data types are allowed, not {', '.join(map(str, given))}")
 
 

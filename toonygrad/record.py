@@ -25,6 +25,9 @@ _ALLOWED = {op: frozenset(dtypes.CATEGORIES[op.takes]) for op in ELEMENTWISE}
 _FLOATING_OPS = frozenset(op for op in ELEMENTWISE if op.takes in ("floating", "real floating"))
 _INTEGERS = frozenset(dtypes.INTEGERS)
 
+# NumPy's limit, which the interpreter shares.
+MOST_DIMENSIONS = 64
+
 # What the standard's functions hand about without knowing how it is made.
 Node = UOp
 Operand = UOp | Number
@@ -46,18 +49,21 @@ _UNCHANGED: dict[Op, frozenset[np.dtype]] = {
 
 
 def data_type(call: str, dtype: Any) -> np.dtype:
-    """`dtype`, given as a NumPy dtype or anything that names one, as one of the standard's.
+    """`dtype`, given as a NumPy dtype, a scalar type of NumPy's or Python's, or a name, as one of ours.
 
     Raises
     ------
     TypeError
-        It is none of the standard's data types.
+        It is no data type, or none of the standard's.
     """
+    # NumPy would also take whatever has a dtype (an array), and None for its default.
+    if not isinstance(dtype, (np.dtype, type, str)):
+        raise TypeError(f"{call}: takes a data type, not {type(dtype).__name__}")
     try:
         result = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{call}: {dtype!r} is no data type") from None
-    if dtype is None or not dtypes.is_supported(result):
+    if not dtypes.is_supported(result):
         raise TypeError(f"{call}: {dtype!r} is none of the standard's data types")
     return result
 
@@ -190,7 +196,8 @@ def cast(node: UOp, dtype: np.dtype) -> UOp:
     if node.op is Ops.SCALAR and not (
         node.dtype.kind == "c" or (node.dtype.kind == "f" and dtype.kind in "iu")
     ):
-        return UOp.scalar(np.array(node.arg, node.dtype).astype(dtype).item(), dtype)
+        with np.errstate(over="ignore"):
+            return UOp.scalar(np.array(node.arg, node.dtype).astype(dtype).item(), dtype)
     return UOp.new(Ops.CAST, (node,), dtype)
 
 
@@ -322,23 +329,38 @@ def shape_of(call: str, shape: Any) -> Shape:
     TypeError
         An entry isn't an integer.
     ValueError
-        An entry is negative.
+        An entry is negative, or there are too many.
     """
-    entries = shape if isinstance(shape, Iterable) else (shape,)
+    # An array of shape () is an integer, although it claims to be iterable.
+    entries = shape if isinstance(shape, Iterable) and getattr(shape, "shape", None) != () else (shape,)
     try:
         result = tuple(operator.index(size) for size in entries)
     except TypeError:
         raise TypeError(f"{call}: a shape holds integers, not {shape!r}") from None
     if any(size < 0 for size in result):
         raise ValueError(f"{call}: sizes can't be negative, as in {result}")
+    check_dimensions(call, len(result))
     return result
+
+
+def check_dimensions(call: str, ndim: int) -> None:
+    """ValueError, naming the call, where a result would have more dimensions than arrays can have."""
+    if ndim > MOST_DIMENSIONS:
+        raise ValueError(f"{call}: at most {MOST_DIMENSIONS} dimensions, not {ndim}")
 
 
 # -- movement --------------------------------------------------------------------------------------
 
 
-def reshape(node: UOp, shape: Shape) -> UOp:
-    """`node` under another shape of the same size, which the caller has checked."""
+def reshape(node: UOp, shape: Shape, call: str = "reshape") -> UOp:
+    """`node` under another shape of the same size, which the caller has checked.
+
+    Raises
+    ------
+    ValueError
+        There are too many dimensions.
+    """
+    check_dimensions(call, len(shape))
     if node.op is Ops.RESHAPE:
         node = node.src[0]
     return node if node.shape == shape else UOp.new(Ops.RESHAPE, (node,), shape)
@@ -377,12 +399,18 @@ def slice_axis(node: UOp, axis: int, start: int, step: int, size: int) -> UOp:
     return slice_axes(node, parts)
 
 
-def insert_axes(node: UOp, axes: Iterable[int]) -> UOp:
-    """`node` with axes of size one, standing at `axes` of the result."""
+def insert_axes(node: UOp, axes: Iterable[int], call: str = "expand_dims") -> UOp:
+    """`node` with axes of size one, standing at `axes` of the result.
+
+    Raises
+    ------
+    ValueError
+        There are too many dimensions.
+    """
     shape = list(node.shape)
     for axis in sorted(axes):
         shape.insert(axis, 1)
-    return reshape(node, tuple(shape))
+    return reshape(node, tuple(shape), call)
 
 
 def move_axis(node: UOp, source: int, destination: int) -> UOp:
@@ -456,8 +484,11 @@ def gather(node: UOp, indices: Sequence[UOp], axes: tuple[int, ...], position: i
     ------
     IndexError
         An axis of size zero is indexed. Indices out of bounds are found when the elements are computed.
+    ValueError
+        The indices don't broadcast, or the result would have too many dimensions.
     """
     shape = check_broadcast(call, *indices)
+    check_dimensions(call, len(shape) + len(node.shape) - len(axes))
     for axis in axes:
         if node.shape[axis] == 0 and size_of(shape):
             raise IndexError(f"{call}: an index into axis {axis}, which has size 0, is out of bounds")
@@ -523,7 +554,7 @@ def matmul(call: str, left: UOp, right: UOp) -> UOp:
         An operand is 0-d, or the inner sizes or the stacks don't agree.
     """
     left, right = promoted(call, left, right)
-    if left.dtype == dtypes.bool_:
+    if left.dtype not in dtypes.NUMERIC:
         raise dtype_error(call, "numeric", left.dtype, right.dtype)
     if not left.shape or not right.shape:
         raise ValueError(f"{call}: operands need at least one dimension, not {left.shape} and {right.shape}")

@@ -1,9 +1,9 @@
 """A scheduled kernel in scalar terms: rules applied, ranges merged, memory as pointers with index arithmetic.
 
-The scheduler's expression still has complex numbers, integer division, transcendentals, ACCESSes with numbers
-for strides. `lower` rewrites all of that and hands loops.py a Body, in which every size and stride is an
-argument with a value for this shape, so that the source written from it serves every shape of the same
-layout.
+The scheduler's expression still has complex numbers, float16, integer division, transcendentals, ACCESSes
+with numbers for strides. `lower` rewrites all of that and hands loops.py a Body, in which every size and
+stride is an argument with a value for this shape, so that the source written from it serves every shape of
+the same layout.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from toonygrad import dtypes
 from toonygrad.codegen.complex_numbers import COMPLEX_RULES
+from toonygrad.codegen.float16 import FLOAT16_RULES, stored
 from toonygrad.codegen.integers import INTEGER_RULES
 from toonygrad.codegen.transcendental import TRANSCENDENTAL_RULES
 from toonygrad.schedule.fusion import Kernel
@@ -58,7 +59,7 @@ _SPLIT_COMPLEX = PatternMatcher(
 )
 # One table, one pass: a complex function becomes real ones, these become arithmetic, and constants fold on
 # the way.
-RULES = _SPLIT_COMPLEX + COMPLEX_RULES + INTEGER_RULES + TRANSCENDENTAL_RULES + SIMPLIFY
+RULES = FLOAT16_RULES + _SPLIT_COMPLEX + COMPLEX_RULES + INTEGER_RULES + TRANSCENDENTAL_RULES + SIMPLIFY
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Body:
 
 def lower(kernel: Kernel) -> Body:
     """The kernel's expressions with every rule applied and ranges merged where all memory allows it."""
-    values = UOp.new(Ops.SINK, tuple(output.value for output in kernel.outputs))
+    values = UOp.new(Ops.SINK, tuple(stored(output.value) for output in kernel.outputs))
     values = graph_rewrite(values, RULES, "lower")
     stores: list[tuple[int, tuple[tuple[UOp, int], ...], int, UOp]] = []
     for number, (output, value) in enumerate(zip(kernel.outputs, values.src, strict=True)):

@@ -132,7 +132,9 @@ _ALL_BITS = (1 << 64) - 1
 def _cast(node: UOp) -> Operation:
     source, target = node.src[0].dtype, node.dtype
     if target.kind in "iu" and source.kind in "fc":
-        return _to_integer(source.type(0).real.dtype, target)
+        # float16 doesn't reach the ends of an integer's range, float32 does.
+        part = dtypes.REAL_PART.get(source, source)
+        return _to_integer(dtypes.float32 if part == dtypes.float16 else part, target)
     if source.kind == "c" and target.kind == "f":
         return lambda x: x.real.astype(target)
     return methodcaller("astype", target)

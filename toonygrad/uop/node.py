@@ -239,7 +239,13 @@ def _number(op: Op, value: Any, dtype: np.dtype) -> UOp:
     kind = dtype.kind
     if kind == "f":
         # c_float rounds as NumPy does, and says nothing where a number is too large.
-        value = float(value) if dtype == dtypes.float64 else c_float(value).value
+        if dtype == dtypes.float64:
+            value = float(value)
+        elif dtype == dtypes.float32:
+            value = c_float(value).value
+        else:
+            with np.errstate(over="ignore"):
+                value = float(np.float64(value).astype(dtype))
         identity = _float_bits(value)
     elif kind == "c":
         value = complex(value)
