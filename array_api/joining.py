@@ -122,10 +122,9 @@ def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
     along = record.one_axis("unstack", axis, len(node.shape))
     shape = (*node.shape[:along], *node.shape[along + 1 :])
     whole = [(0, 1, size) for size in node.shape]
+    drop = (record.reshape, shape)
     return tuple(
-        shared(
-            x, (record.slice_axes, (*whole[:along], (k, 1, 1), *whole[along + 1 :])), (record.reshape, shape)
-        )
+        shared(x, ((record.slice_axes, (*whole[:along], (k, 1, 1), *whole[along + 1 :])), drop), shape)
         for k in range(node.shape[along])
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, shared
+from toonygrad.array import Array, array_node, from_node, permuted
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Ops
 
@@ -77,7 +77,7 @@ def matrix_transpose(x: Array, /) -> Array:
     last = len(node.shape) - 1
     if last < 1:
         raise ValueError(f"matrix_transpose: needs at least two dimensions, not the shape {node.shape}")
-    return shared(x, (record.permute, (*range(last - 1), last, last - 1)))
+    return permuted(x, (*range(last - 1), last, last - 1))
 
 
 def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Array:

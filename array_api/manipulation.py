@@ -11,7 +11,7 @@ import operator
 from typing import Any
 
 from toonygrad import record
-from toonygrad.array import Array, array_node, from_node, reshaped, shared
+from toonygrad.array import Array, array_node, from_node, permuted, reshaped, shared, sliced
 from toonygrad.errors import shapes_error
 
 __all__ = [
@@ -140,7 +140,7 @@ def expand_dims(x: Array, /, axis: Axes) -> Array:
     shape = list(node.shape)
     for place in record.several_axes("expand_dims", axes, len(node.shape) + len(axes)):
         shape.insert(place, 1)
-    return shared(x, (record.reshape, tuple(shape)))
+    return shared(x, ((record.reshape, tuple(shape)),), tuple(shape))
 
 
 def flip(x: Array, /, *, axis: Axes | None = None) -> Array:
@@ -173,7 +173,7 @@ def flip(x: Array, /, *, axis: Axes | None = None) -> Array:
     parts = [
         (size - 1, -1, size) if k in axes and size else (0, 1, size) for k, size in enumerate(node.shape)
     ]
-    return shared(x, (record.slice_axes, tuple(parts)))
+    return sliced(x, parts)
 
 
 def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
@@ -216,7 +216,7 @@ def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
     order = [axis for axis in range(ndim) if axis not in moved]
     for place, axis in sorted(zip(places, moved)):
         order.insert(place, axis)
-    return shared(x, (record.permute, tuple(order)))
+    return permuted(x, order)
 
 
 def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
@@ -250,7 +250,7 @@ def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
     order = [record.one_axis(call, axis, len(node.shape)) for axis in axes]
     if sorted(order) != list(range(len(node.shape))):
         raise ValueError(f"{call}: {axes} doesn't name each of {len(node.shape)} axes once")
-    return shared(x, (record.permute, tuple(order)))
+    return permuted(x, order)
 
 
 def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) -> Array:
@@ -369,7 +369,8 @@ def squeeze(x: Array, /, axis: Axes) -> Array:
     for each in axes:
         if node.shape[each] != 1:
             raise ValueError(f"squeeze: axis {each} of the shape {node.shape} isn't of size one")
-    return shared(x, (record.reshape, tuple(size for k, size in enumerate(node.shape) if k not in axes)))
+    shape = tuple(size for k, size in enumerate(node.shape) if k not in axes)
+    return shared(x, ((record.reshape, shape),), shape)
 
 
 def _completed(old: tuple[int, ...], shape: Any) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ functions stand in array_api/, on top of this file and record.py.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +50,8 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
     if array._view is None and not views.is_shared(array):
         array._uop = result._uop  # nobody else's memory: the new value is recorded
     else:
-        _assign(call, array, [slice(None)] * array.ndim, result)
+        cell, steps = _cell(array)
+        views.write(cell, steps, (), realized(result).array)
     return array
 
 
@@ -187,7 +188,7 @@ class Array:
             raise ValueError(
                 f"T: needs two dimensions, not the shape {self.shape}; permute_dims takes any number"
             )
-        return shared(self, (record.permute, (1, 0)))
+        return permuted(self, (1, 0))
 
     @property
     def mT(self) -> Array:
@@ -201,7 +202,7 @@ class Array:
         if self.ndim < 2:
             raise ValueError(f"mT: needs at least two dimensions, not the shape {self.shape}")
         last = self.ndim - 1
-        return shared(self, (record.permute, (*range(last - 1), last, last - 1)))
+        return permuted(self, (*range(last - 1), last, last - 1))
 
     # -- computing ---------------------------------------------------------------------------------
 
@@ -340,9 +341,9 @@ class Array:
             mask of another shape, or an object that is no index.
         """
         items = indexing.parsed("__getitem__", key, self.shape, _array_like)
-        steps = indexing.movement("__getitem__", items, self.shape)
-        if steps is not None:
-            return shared(self, *steps)
+        movement = indexing.movement("__getitem__", items, self.shape)
+        if movement is not None:
+            return shared(self, *movement)
         return from_node(indexing.gathered("__getitem__", node_of(self), items, true_positions))
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
@@ -476,24 +477,36 @@ def from_node(node: UOp) -> Array:
     return array
 
 
-def shared(array: Array, *steps: Step) -> Array:
+def shared(array: Array, steps: tuple[Step, ...], shape: Shape) -> Array:
     """A handle that shows the elements of `array` through movement: writes into one are seen in the other.
 
     Parameters
     ----------
-    steps : one of `record.permute`, `record.slice_axes` and `record.reshape` with its argument, each
+    steps : `record.permute`, `record.slice_axes` and `record.reshape`, each with its argument
+    shape : where they lead
     """
-    view = array._view
-    result = Array.__new__(Array)
-    result._view = View(array, steps) if view is None else View(view.cell, views.joined(view.steps, steps))
+    cell, before = _cell(array)
+    result = _new(Array)
+    result._view = View(cell, views.joined(before, steps) if before else steps, shape)
     return result
+
+
+def permuted(array: Array, axes: Sequence[int]) -> Array:
+    """A handle that shares the elements of `array`, with axis k of it axis axes[k]."""
+    shape = array.shape
+    return shared(array, ((record.permute, tuple(axes)),), tuple(shape[axis] for axis in axes))
+
+
+def sliced(array: Array, parts: Sequence[tuple[int, int, int]]) -> Array:
+    """A handle that shares for each axis `size` elements of `array` from `start` by `step`."""
+    return shared(array, ((record.slice_axes, tuple(parts)),), tuple(size for _, _, size in parts))
 
 
 def reshaped(array: Array, shape: Shape) -> Array | None:
     """A handle that shares the elements of `array` under another shape; None if strides can't express it."""
-    step = (record.reshape, shape)
-    cell, steps = _cell(array)
-    return shared(array, step) if views.strided(cell, views.joined(steps, (step,))) else None
+    steps = ((record.reshape, shape),)
+    cell, before = _cell(array)
+    return shared(array, steps, shape) if views.strided(cell, views.joined(before, steps)) else None
 
 
 def _cell(array: Array) -> tuple[views.Cell, tuple[Step, ...]]:
@@ -533,9 +546,9 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
     cell, steps = _cell(array)
     movement = indexing.movement(call, items, array.shape)
     view = value._view if isinstance(value, Array) and movement is not None else None
-    if view is not None and view.cell is cell and view.steps == views.joined(steps, movement or ()):
+    if view is not None and view.cell is cell and view.steps == views.joined(steps, movement[0]):
         return  # its own elements: `x[i] += 1` has written them already
-    whole = movement == () and not steps and not views.is_shared(cell)
+    whole = movement is not None and not movement[0] and not steps and not views.is_shared(cell)
     node = _converted_value(call, value, array.dtype, computed=not whole)
     if whole:
         cell._uop = from_node(_spread(call, node, array.shape))._uop

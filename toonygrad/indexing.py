@@ -54,8 +54,8 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
 
 
-def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[Step, ...] | None:
-    """The steps from an array of `shape` to what a key without arrays selects; None for one with arrays.
+def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step, ...], Shape] | None:
+    """The steps from an array of `shape` to what a key without arrays selects, and its shape; else None.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[Step, ...]
         steps.append((record.slice_axes, tuple(slices)))
     if len(result) != len(shape) or any(part[2] != size for part, size in zip(slices, result, strict=True)):
         steps.append((record.reshape, tuple(result)))
-    return tuple(steps)
+    return tuple(steps), tuple(result)
 
 
 def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable[[UOp], list[UOp]]) -> UOp:

@@ -85,21 +85,42 @@ def strided(cell: Cell, steps: tuple[Step, ...]) -> bool:
     return True
 
 
+def seen(memory: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray | None:
+    """What movement shows of memory, as a NumPy view; None where strides can't express it."""
+    for function, argument in steps:
+        if function is record.slice_axes:
+            memory = memory[tuple([_slice(*part) for part in argument])]
+        elif function is record.permute:
+            memory = memory.transpose(argument)
+        else:
+            try:
+                memory = np.reshape(memory, argument, copy=False)
+            except ValueError:
+                return None
+    return memory
+
+
+def _slice(start: int, step: int, size: int) -> slice:
+    stop = start + step * size
+    return slice(start, None if stop < 0 else stop, step)
+
+
 class View:
     """Part of a cell's elements, or all of them in another order.
 
-    Its node is made from the cell's whenever somebody asks, and never kept: a node on the cell's memory would
-    look like somebody who needs what is in there now.
+    Its node is made from the cell's when somebody asks, and not kept: a node on the cell's memory would look like
+    somebody who needs what is in there now.
     """
 
     __slots__ = ("_memory", "_node", "_of", "cell", "shape", "steps")
 
-    def __init__(self, cell: Cell, steps: tuple[Step, ...]) -> None:
+    def __init__(self, cell: Cell, steps: tuple[Step, ...], shape: Shape) -> None:
         self.cell = cell
         self.steps = steps
+        self.shape = shape
         self._memory: UOp | None = None
-        node = self._made(current(cell))
-        self.shape: Shape = node.shape
+        self._of: Callable[[], UOp | None] = _nothing
+        self._node: Callable[[], UOp | None] = _nothing
 
     @property
     def node(self) -> UOp:
@@ -119,15 +140,23 @@ class View:
             self._memory = memory
 
     def _made(self, source: UOp) -> UOp:
-        node = moved(source, self.steps)
-        small = 2 * size_of(node.shape) < size_of(source.shape)
-        if small and source.op is Ops.BUFFER and not isinstance(source.arg, SharedBuffer):
+        part = None
+        if source.op is Ops.BUFFER and 2 * size_of(self.shape) < size_of(source.shape):
             # A small part stands for itself: x[0], x[1], ... are then one structure with other memory, not a
             # structure each. Large parts are read through the whole, as the neighbours in a stencil are.
-            node = in_memory(node) or node
+            if not isinstance(source.arg, SharedBuffer):
+                part = seen(source.arg.array, self.steps)
+        if part is None:
+            node = moved(source, self.steps)
+        else:
+            node = UOp.known(Ops.BUFFER, (), Buffer(part), source.dtype, self.shape)
         self._memory = None
         self._of, self._node = ref(source), ref(node)
         return node
+
+
+def _nothing() -> None:
+    """A reference that leads nowhere."""
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -152,15 +181,14 @@ def write(cell: Cell, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any)
         realize_nodes([node])
     del node
     memory = writable(cell)
-    seen = in_memory(moved(cell._uop, steps)) if steps else cell._uop
-    if seen is not None:
-        seen.arg.array[key] = value
+    target = seen(memory, steps)
+    if target is not None:
+        target[key] = value
         return
     # A reshape of memory that isn't laid out for it: the elements are found by their positions.
-    positions = np.arange(memory.size).reshape(memory.shape)
-    found = in_memory(moved(UOp.new(Ops.BUFFER, (), Buffer(positions)), steps))
-    assert found is not None
-    memory[np.unravel_index(found.arg.array[key], memory.shape)] = value
+    positions = seen(np.arange(memory.size).reshape(memory.shape), steps)
+    assert positions is not None
+    memory[np.unravel_index(positions[key], memory.shape)] = value
 
 
 def is_shared(cell: Cell) -> bool:
