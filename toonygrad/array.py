@@ -545,10 +545,11 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
     """Write `value` where a parsed key leads."""
     cell, steps = _cell(array)
     movement = indexing.movement(call, items, array.shape)
-    view = value._view if isinstance(value, Array) and movement is not None else None
-    if view is not None and view.cell is cell and view.steps == views.joined(steps, movement[0]):
+    path = None if movement is None else views.joined(steps, movement[0])
+    view = value._view if isinstance(value, Array) else None
+    if view is not None and view.cell is cell and view.steps == path:
         return  # its own elements: `x[i] += 1` has written them already
-    whole = movement is not None and not movement[0] and not steps and not views.is_shared(cell)
+    whole = path == () and not views.is_shared(cell)
     node = _converted_value(call, value, array.dtype, computed=not whole)
     if whole:
         cell._uop = from_node(_spread(call, node, array.shape))._uop

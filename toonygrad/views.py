@@ -108,8 +108,8 @@ def _slice(start: int, step: int, size: int) -> slice:
 class View:
     """Part of a cell's elements, or all of them in another order.
 
-    Its node is made from the cell's when somebody asks, and not kept: a node on the cell's memory would look like
-    somebody who needs what is in there now.
+    Its node is made from the cell's when somebody asks, and not kept: a node on the cell's memory would look
+    like somebody who needs what is in there now.
     """
 
     __slots__ = ("_memory", "_node", "_of", "cell", "shape", "steps")
@@ -140,12 +140,11 @@ class View:
             self._memory = memory
 
     def _made(self, source: UOp) -> UOp:
-        part = None
-        if source.op is Ops.BUFFER and 2 * size_of(self.shape) < size_of(source.shape):
-            # A small part stands for itself: x[0], x[1], ... are then one structure with other memory, not a
-            # structure each. Large parts are read through the whole, as the neighbours in a stencil are.
-            if not isinstance(source.arg, SharedBuffer):
-                part = seen(source.arg.array, self.steps)
+        own = source.op is Ops.BUFFER and not isinstance(source.arg, SharedBuffer)
+        # A small part stands for itself: x[0], x[1], ... are then one structure with other memory, not a
+        # structure each. Large parts are read through the whole, as the neighbours in a stencil are.
+        small = own and 2 * size_of(self.shape) < size_of(source.shape)
+        part = seen(source.arg.array, self.steps) if small else None
         if part is None:
             node = moved(source, self.steps)
         else:
