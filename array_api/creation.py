@@ -164,7 +164,7 @@ def _exported(call: str, x: Any, device: str | None, copy: bool | None) -> np.nd
     for method in ("__dlpack__", "__dlpack_device__"):
         if not hasattr(x, method):
             raise AttributeError(f"{call}: {type(x).__name__} has no {method}")
-    place = tuple(x.__dlpack_device__())
+    place = x.__dlpack_device__()
     elsewhere = place != _CPU
     if elsewhere and (device is None or copy is False):
         raise BufferError(

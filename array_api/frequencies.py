@@ -14,12 +14,13 @@ from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, check_device, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, real
 from toonygrad.array_api.manipulation import roll
+from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
 
 __all__ = ["fftfreq", "fftshift", "ifftshift", "rfftfreq"]
 
 
-def fftfreq(n: int, /, *, d: float = 1.0, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def fftfreq(n: int, /, *, d: float = 1.0, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
     """The frequencies of what `fft` answers: 0, 1, ..., then the negative ones up to -1, divided by d * n.
 
     Parameters
@@ -56,7 +57,9 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: np.dtype | None = None, device:
     return from_node(record.cast(position / record.number("fftfreq", length, dtypes.float64), kind))
 
 
-def rfftfreq(n: int, /, *, d: float = 1.0, dtype: np.dtype | None = None, device: str | None = None) -> Array:
+def rfftfreq(
+    n: int, /, *, d: float = 1.0, dtype: DTypeLike | None = None, device: str | None = None
+) -> Array:
     """The frequencies of what `rfft` answers for `n` elements: 0, 1, ..., n // 2, divided by d * n.
 
     Parameters

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes as types
+from toonygrad import record
 from toonygrad.array import DEVICE, check_device
 from toonygrad.array_api.data_type import KINDS
 
 __all__ = ["NamespaceInfo", "__array_namespace_info__"]
-
-# NumPy's limit, which the interpreter shares.
-MOST_DIMENSIONS = 64
 
 
 class NamespaceInfo:
@@ -30,7 +28,11 @@ class NamespaceInfo:
         dict
             With "boolean indexing", "data-dependent shapes" and "max dimensions".
         """
-        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": MOST_DIMENSIONS}
+        return {
+            "boolean indexing": True,
+            "data-dependent shapes": True,
+            "max dimensions": record.MOST_DIMENSIONS,
+        }
 
     def default_device(self) -> str:
         """Where arrays are made when nothing is said: "cpu"."""

@@ -10,8 +10,6 @@ import math
 import operator
 from typing import Any, Literal
 
-import numpy as np
-
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import flag, real
@@ -38,6 +36,7 @@ from toonygrad.array_api.factorizations import (
 )
 from toonygrad.array_api.linear_algebra import matmul, matrix_transpose, tensordot, vecdot
 from toonygrad.array_api.statistical import total
+from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Ops
 
@@ -332,7 +331,7 @@ def outer(x1: Array, x2: Array, /) -> Array:
     return from_node(record.apply(Ops.MUL, record.insert_axes(left, [1]), right))
 
 
-def trace(x: Array, /, *, offset: int = 0, dtype: np.dtype | None = None) -> Array:
+def trace(x: Array, /, *, offset: int = 0, dtype: DTypeLike | None = None) -> Array:
     """Sums of diagonals of matrices; 0 where one has no elements.
 
     Parameters

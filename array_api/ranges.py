@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import numpy as np
-
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, check_device, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, flag, real, size
+from toonygrad.dtypes import DTypeLike
 from toonygrad.uop.ops import Ops
 
 __all__ = ["arange", "eye", "linspace", "meshgrid", "tril", "triu"]
@@ -25,7 +24,7 @@ def arange(
     stop: int | float | None = None,
     step: int | float = 1,
     *,
-    dtype: np.dtype | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Array:
     """Evenly spaced numbers from `start` up to, not including, `stop`.
@@ -88,7 +87,7 @@ def linspace(
     /,
     num: int,
     *,
-    dtype: np.dtype | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     endpoint: bool = True,
 ) -> Array:
@@ -198,7 +197,7 @@ def eye(
     /,
     *,
     k: int = 0,
-    dtype: np.dtype | None = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
 ) -> Array:
     """A matrix of zeros with ones along a diagonal.

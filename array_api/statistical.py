@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, converted, from_node
 from toonygrad.array_api.arguments import flag, real
+from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Op, Ops
 
@@ -22,7 +21,7 @@ __all__ = ["cumulative_prod", "cumulative_sum", "max", "mean", "min", "prod", "s
 Axes = int | tuple[int, ...] | None
 
 
-def sum(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepdims: bool = False) -> Array:
+def sum(x: Array, /, *, axis: Axes = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Array:
     """Sums over axes; 0 over no elements.
 
     Parameters
@@ -56,7 +55,7 @@ def sum(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepdi
     return total("sum", Ops.ADD, x, axis, dtype, keepdims)
 
 
-def prod(x: Array, /, *, axis: Axes = None, dtype: np.dtype | None = None, keepdims: bool = False) -> Array:
+def prod(x: Array, /, *, axis: Axes = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Array:
     """Products over axes; 1 over no elements.
 
     Parameters
@@ -256,7 +255,7 @@ def std(x: Array, /, *, axis: Axes = None, correction: int | float = 0.0, keepdi
 
 
 def cumulative_sum(
-    x: Array, /, *, axis: int | None = None, dtype: np.dtype | None = None, include_initial: bool = False
+    x: Array, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
     """Running sums along an axis.
 
@@ -293,7 +292,7 @@ def cumulative_sum(
 
 
 def cumulative_prod(
-    x: Array, /, *, axis: int | None = None, dtype: np.dtype | None = None, include_initial: bool = False
+    x: Array, /, *, axis: int | None = None, dtype: DTypeLike | None = None, include_initial: bool = False
 ) -> Array:
     """Running products along an axis.
 
@@ -337,7 +336,7 @@ _WIDE = {
 }
 
 
-def _widened(call: str, x: Array, dtype: np.dtype | None) -> record.Node:
+def _widened(call: str, x: Array, dtype: DTypeLike | None) -> record.Node:
     node = array_node(call, x)
     target = _WIDE.get(node.dtype, node.dtype) if dtype is None else record.data_type(call, dtype)
     if target == dtypes.bool_:
@@ -345,7 +344,7 @@ def _widened(call: str, x: Array, dtype: np.dtype | None) -> record.Node:
     return converted(call, node, target)
 
 
-def total(call: str, op: Op, x: Array, axis: Axes, dtype: np.dtype | None, keepdims: bool) -> Array:
+def total(call: str, op: Op, x: Array, axis: Axes, dtype: DTypeLike | None, keepdims: bool) -> Array:
     """`op` over axes in the type that the standard says, or in `dtype`; errors name the call."""
     node = _widened(call, x, dtype)
     axes = record.several_axes(call, axis, len(node.shape))
@@ -385,7 +384,7 @@ def _variance(call: str, x: Array, axis: Axes, correction: Any, keepdims: bool) 
     return squares / record.number(call, divisor if divisor > 0 else math.nan, node.dtype)
 
 
-def _running(call: str, op: Op, x: Array, axis: Any, dtype: np.dtype | None, include_initial: bool) -> Array:
+def _running(call: str, op: Op, x: Array, axis: Any, dtype: DTypeLike | None, include_initial: bool) -> Array:
     node = _widened(call, x, dtype)
     ndim = len(node.shape)
     if axis is None:

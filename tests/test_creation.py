@@ -116,23 +116,139 @@ def test_asarray_of_other_objects():
     writable = array.array("i", [1, 2])
     shared = xp.asarray(writable, copy=False)
     assert np.asarray(shared).ctypes.data == writable.buffer_info()[0]
-    check(xp.asarray([xp.asarray(1.0), xp.asarray(2.0)]), np.array([1.0, 2.0]))
-    check(xp.asarray(np.float16([1.5]), dtype=xp.float32), np.array([1.5], np.float32))
+    check(xp.asarray(memoryview(writable), dtype=xp.float32), np.array([1, 2], np.float32))
+    check(xp.asarray(np.longdouble([1.5]), dtype=xp.float32), np.array([1.5], np.float32))
 
-    class Exporting:
-        def __init__(self):
-            self.data = np.arange(3.0)
 
-        def __dlpack__(self, **options):
-            return self.data.__dlpack__(**options)
+@given(arrays(min_dims=1, min_side=1))
+def test_asarray_of_objects_with_array_methods(x):
+    class Seen:
+        def __array__(self, dtype=None, copy=None):
+            return x
 
-        def __dlpack_device__(self):
-            return (1, 0)
+    class Described:
+        __array_interface__ = x.__array_interface__
 
+    for stranger in (Seen(), Described()):
+        check(xp.asarray(stranger), x)
+        assert not np.shares_memory(np.asarray(xp.asarray(stranger)), x)
+        assert np.shares_memory(np.asarray(xp.asarray(stranger, copy=False)), x)
+
+
+@given(arrays(), arrays(dtypes.REAL_NUMERIC, ()), st.booleans())
+def test_asarray_of_sequences_with_arrays_inside(x, number, pending):
+    y, value = xp.asarray(x), xp.asarray(number)
+    if pending:
+        y, value = xp.where(y == y, y, xp.zeros_like(y)), value + 0
+        x = np.where(x == x, x, x.dtype.type(0))
+    check(xp.asarray([y, y]), np.array([x, x]))
+    check(xp.asarray([[y], (y,)]), np.array([[x], [x]]))
+    check(xp.asarray([x, y]), np.array([x, x]))
+    for sequence in ([value, 1.5], [2, value], [value, number], [[value, 1], [True, value]]):
+        same = [number if one is value else one for one in sequence]
+        if isinstance(sequence[0], list):
+            same = [[number, 1], [True, number]]
+        check(xp.asarray(sequence), np.array(same))
+        wanted = np.array(same)
+        if wanted.dtype.kind == "f":
+            check(xp.asarray(sequence, dtype="float32"), wanted.astype(np.float32))
+
+
+def test_asarray_of_sequences_computes_arrays_inside_at_once():
+    x = xp.asarray(np.arange(12.0).reshape(3, 4))
+    before = xp.counters()
+    check(xp.asarray([xp.sum(x), xp.max(x), x[1, 2] * 2]), np.array([66.0, 11.0, 12.0]))
+    assert (xp.counters() - before).plans_made <= 1
+
+
+def test_asarray_of_lists_that_hold_themselves():
+    endless = []
+    endless.append(endless)
+    deep = 1.0
+    for _ in range(65):
+        deep = [deep]
+    for sequence in (endless, deep):
+        with pytest.raises(ValueError, match="asarray: "):
+            xp.asarray(sequence)
+    row = [1, 2]
+    check(xp.asarray([row, row]), np.array([row, row]))
+
+
+@pytest.mark.parametrize(
+    ("sequence", "error", "words"),
+    [
+        ([2**63, -1], OverflowError, "out of bounds for int64"),
+        ([2**70, np.int64(1)], OverflowError, "out of bounds for int64"),
+        ([xp.asarray(1), None], TypeError, "takes numbers, not NoneType"),
+        ([xp.asarray(1), xp.asarray([1])], ValueError, "inhomogeneous"),
+        ([np.datetime64(1, "s")], TypeError, "takes numbers, not datetime64"),
+        ([np.longdouble(1)], TypeError, "none of the standard's"),
+        ({1: 2}, TypeError, "object is none"),
+    ],
+    ids=repr,
+)
+def test_asarray_of_what_is_no_array_of_numbers(sequence, error, words):
+    with pytest.raises(error, match=f"^asarray: .*{words}"):
+        xp.asarray(sequence)
+
+
+class Exporting:
+    """An object that has DLPack's methods alone, and notes with which keywords it was asked."""
+
+    def __init__(self, data=None, device=(1, 0)):
+        self.data = np.arange(3.0) if data is None else data
+        self.device, self.asked = device, []
+
+    def __dlpack__(self, **keywords):
+        self.asked.append(keywords)
+        return self.data.__dlpack__(**keywords)
+
+    def __dlpack_device__(self):
+        return self.device
+
+
+def test_from_dlpack_shares_or_copies():
     other = Exporting()
     check(xp.asarray(other), other.data)
-    assert not np.shares_memory(np.asarray(xp.asarray(other)), other.data)
-    assert np.shares_memory(np.asarray(xp.from_dlpack(other)), other.data)
+    for shared in (xp.from_dlpack(other), xp.from_dlpack(other, device="cpu", copy=False)):
+        assert np.shares_memory(np.asarray(shared), other.data)
+    for copied in (xp.asarray(other), xp.from_dlpack(other, copy=True)):
+        check(copied, other.data)
+        assert not np.shares_memory(np.asarray(copied), other.data)
+    packed = np.frombuffer(b"\0" + np.arange(3.0).tobytes(), np.uint8)[1:].view(np.float64)
+    check(xp.from_dlpack(Exporting(packed)), np.arange(3.0))
+    with pytest.raises(BufferError, match=r"from_dlpack: .*copy"):
+        xp.from_dlpack(Exporting(packed), copy=False)
+
+
+def test_from_dlpack_takes_nothing_from_other_devices():
+    for options in ({}, {"copy": True}, {"copy": False}, {"device": "cpu", "copy": False}):
+        other = Exporting(device=(2, 0))
+        with pytest.raises(BufferError, match=r"^from_dlpack: the memory of Exporting is on device \(2, 0\)"):
+            xp.from_dlpack(other, **options)
+        assert other.asked == []
+    with pytest.raises(BufferError, match=r"^asarray: .*device"):
+        xp.asarray(Exporting(device=(2, 0)))
+    willing = Exporting(device=(2, 0))
+    check(xp.from_dlpack(willing, device="cpu"), willing.data)  # asked for, and its exporter brings it here
+    assert willing.asked[0]["dl_device"] == (1, 0)
+    with pytest.raises(ValueError, match="from_dlpack: no device 'moon'"):
+        xp.from_dlpack(other, device="moon")
+
+
+def test_from_dlpack_refuses_what_is_no_capsule():
+    class Broken(Exporting):
+        def __dlpack__(self, **keywords):
+            return "text"
+
+    class Unwilling(Exporting):
+        def __dlpack__(self, **keywords):
+            raise RuntimeError("it has a gradient")
+
+    with pytest.raises(BufferError, match=r"^from_dlpack: Broken can't be exported"):
+        xp.from_dlpack(Broken())
+    with pytest.raises(BufferError, match=r"^asarray: Unwilling can't be exported: it has a gradient"):
+        xp.asarray(Unwilling())
 
 
 def test_asarray_of_arrays():
@@ -170,8 +286,59 @@ def test_default_types():
     for value, dtype in ((True, "bool"), (1, "int64"), (1.0, "float64"), (1j, "complex128")):
         check(xp.full((2, 2), value), np.full((2, 2), value, dtype))
     check(xp.full(2, np.float32(1.5)), np.full(2, 1.5, np.float32))
-    check(xp.full(2, xp.asarray(3, dtype=xp.int8)), np.full(2, 3, np.int8))
+    for three in (
+        xp.asarray(3, dtype=xp.int8),
+        np.int8(3),
+        np.array(3, np.int8),
+        xp.asarray([3], dtype="int8")[0],
+    ):
+        check(xp.full(2, three), np.full(2, 3, np.int8))
+        check(xp.full_like(xp.ones(2), three), np.full(2, 3.0))
+    check(xp.full(2, np.bool_(True)), np.full(2, True))
     same_bits(xp.full(2, -0.0), np.full(2, -0.0))
+
+
+def test_data_types_by_any_name():
+    for name, names in (
+        ("float64", (xp.float64, np.dtype("float64"), "float64", "f8", float)),
+        ("int64", (xp.int64, np.dtype("int64"), "int64", int)),
+        ("bool", (xp.bool, np.bool_, np.dtype(bool), "bool", bool)),
+        ("complex128", (xp.complex128, "complex128", complex)),
+    ):
+        for dtype in names:
+            check(xp.zeros(2, dtype=dtype), np.zeros(2, name))
+            check(xp.asarray([1, 0], dtype=dtype), np.array([1, 0], name))
+            check(xp.astype(xp.ones(2), dtype), np.ones(2, name))
+            check(xp.full(2, 1, dtype=dtype), np.ones(2, name))
+
+
+def test_shapes_by_any_sequence():
+    for shape in (
+        [2, 3],
+        (2, 3),
+        np.array([2, 3]),
+        xp.asarray([2, 3]),
+        (np.int64(2), xp.asarray(3)),
+        range(2, 4),
+    ):
+        check(xp.zeros(shape), np.zeros((2, 3)))
+        check(xp.full(shape, 1.5), np.full((2, 3), 1.5))
+    for size in (3, np.int8(3), np.array(3), xp.asarray(3)):
+        check(xp.ones(size), np.ones(3))
+
+
+def test_more_dimensions_than_there_can_be():
+    check(xp.ones([1] * 64), np.ones([1] * 64))
+    full, place = xp.ones((1,) * 64), xp.zeros((1, 1), dtype=xp.int64)
+    for name, call in (
+        ("zeros", lambda: xp.zeros((1,) * 65)),
+        ("full", lambda: xp.full([1] * 65, 1)),
+        ("broadcast_to", lambda: xp.broadcast_to(full, (1,) * 65)),
+        ("reshape", lambda: xp.reshape(full, (1,) * 65)),
+        ("take", lambda: xp.take(full, place, axis=0)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: at most 64 dimensions, not 65"):
+            call()
 
 
 def test_numbers_are_no_part_of_a_structure():
