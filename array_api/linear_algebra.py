@@ -101,7 +101,8 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
     TypeError
         A data type isn't numeric, or there is no common one; `axes` is neither.
     ValueError
-        Sizes of axes to be summed over differ, their numbers differ, or one is named twice.
+        Sizes of axes to be summed over differ, their numbers differ, one is named twice, or the result would
+        have too many dimensions.
     IndexError
         An axis is out of bounds.
 
@@ -122,6 +123,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
     right_kept = [axis for axis in range(len(right.shape)) if axis not in right_axes]
     left_shape = [left.shape[axis] for axis in left_kept]
     right_shape = [right.shape[axis] for axis in right_kept]
+    record.check_dimensions(call, len(left_shape) + len(right_shape))
     if not left_axes:
         spread = record.reshape(left, (*left.shape, *(1 for _ in right.shape)))
         return from_node(record.apply(Ops.MUL, spread, right))

@@ -166,7 +166,8 @@ def meshgrid(*arrays: Array, indexing: Literal["xy", "ij"] = "xy") -> tuple[Arra
     TypeError
         An argument is no Array.
     ValueError
-        An array has more than one dimension, or `indexing` is another.
+        An array has more than one dimension, there are more arrays than dimensions can be, or `indexing` is
+        another.
 
     Notes
     -----
@@ -178,6 +179,7 @@ def meshgrid(*arrays: Array, indexing: Literal["xy", "ij"] = "xy") -> tuple[Arra
         raise ValueError(f"{call}: indexing is 'xy' or 'ij', not {indexing!r}")
     if any(len(node.shape) > 1 for node in nodes):
         raise ValueError(f"{call}: takes one-dimensional arrays, not shapes {[node.shape for node in nodes]}")
+    record.check_dimensions(call, len(nodes))
     axes = list(range(len(nodes)))
     if indexing == "xy" and len(nodes) > 1:
         axes[:2] = 1, 0

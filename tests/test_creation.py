@@ -336,6 +336,8 @@ def test_more_dimensions_than_there_can_be():
         ("broadcast_to", lambda: xp.broadcast_to(full, (1,) * 65)),
         ("reshape", lambda: xp.reshape(full, (1,) * 65)),
         ("take", lambda: xp.take(full, place, axis=0)),
+        ("meshgrid", lambda: xp.meshgrid(*[xp.ones(1)] * 65)),
+        ("tensordot", lambda: xp.tensordot(full, xp.ones(1), axes=0)),
     ):
         with pytest.raises(ValueError, match=f"^{name}: at most 64 dimensions, not 65"):
             call()
