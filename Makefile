@@ -6,7 +6,7 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test conformance lint bench clean
+.PHONY: demo test conformance lint bench bench-first-result bench-overhead clean
 
 demo: $(VENV)/installed-examples
 	$(BIN)/python examples/hillshade.py $(ARGS)
@@ -29,8 +29,15 @@ lint: $(VENV)/installed-dev $(VENV)/installed-examples
 	MYPYPATH=$(TYPED) $(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs examples benchmarks
 	MYPYPATH=$(TYPED) $(BIN)/mypy conformance
 
+# Every row with every peer: make bench ARGS="--only 'chain*' --plot rows.png".
 bench: $(VENV)/installed-bench
-	$(BIN)/python benchmarks/run_all.py $(ARGS)
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-first-result: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/first_result.py $(ARGS)
+
+bench-overhead: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/overhead.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,121 +1,99 @@
-"""What compiling costs once, and what it costs the next process.
+"""What compiling the rows' kernels costs, and loading them from disk in the next process.
 
-Claims: a kernel compiles in about 60 to 100 ms; a second process loads it from disk in under 5 ms; a process
-whose kernels are all on disk shows its first result of a 1 M-element expression within 0.5 s of starting,
-import included.
+    python benchmarks/compile_cache.py
+    python benchmarks/compile_cache.py --only 'chain*' softmax
+
+Claims: a kernel takes at most 100 ms to compile in the median over the rows, planning included; the next
+process loads it in at most 5 ms and compiles none.
 """
 
+import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
+import machine
+import numpy as np
+from rows import named
 from side_by_side import table, verdict
 
-PROCESSES = 7
-
-# Run in a new process with the cache's directory as its argument.
-FIRST_RESULT = """
-import sys
-import toonygrad as xp
-with xp.config(cache_dir=sys.argv[1], compile="always"):
-    x = xp.linspace(0, 1, 1_000_000)
-    print(float(xp.sum(xp.exp(-x * x) * x + 1)))
-"""
+# Large enough that every kernel has the form it has at full size, small enough to compute in no time.
+SCALE = 0.1
 
 
-def expressions() -> list[Callable]:
-    """Kernels that differ in kind: chains, transcendentals, reductions, broadcasts, views, conversions."""
+def child(names: Sequence[str]) -> None:
+    """Print what the first realization of each row takes beyond the next, which only computes."""
     import toonygrad as xp
 
-    return [
-        lambda x: x + 1.5,
-        lambda x: (x + x[::-1]) * x - x / 2,
-        lambda x: xp.exp(-x * x) * x,
-        lambda x: xp.sqrt(x * x + 1) / (x + 2),
-        lambda x: xp.sum(x * x, axis=0),
-        lambda x: xp.mean(x, axis=1),
-        lambda x: xp.max(xp.abs(x), axis=0),
-        lambda x: x - xp.mean(x, axis=1, keepdims=True),
-        lambda x: xp.where(x > 0.5, x, -x),
-        lambda x: xp.sin(x) * xp.cos(x),
-        lambda x: x.T + x,
-        lambda x: xp.astype(x > 0.25, xp.int64),
-    ]
-
-
-def child(cache_dir: str) -> None:
-    """Realize each expression twice: the second time there is nothing to compile, load or plan."""
-    import toonygrad as xp
-
-    kernels = []
-    with xp.config(cache_dir=cache_dir, compile="always"):
-        x = xp.asarray([[(row * 100 + column) / 1e4 for column in range(100)] for row in range(100)])
-        for expression in expressions():
-            before = xp.counters()
+    random = np.random.default_rng(0)
+    found = {}
+    for row in named(names):
+        arrays = [xp.asarray(operand.make(random, SCALE)) for operand in row.inputs]
+        times = []
+        before = xp.counters()
+        for _ in range(2):
             start = time.perf_counter()
-            xp.realize(expression(x))
-            middle = time.perf_counter()
-            xp.realize(expression(x))
-            end = time.perf_counter()
-            after = xp.counters()
-            kernels.append(
-                {
-                    "ms": ((middle - start) - (end - middle)) * 1e3,
-                    "compiled": after.kernels_compiled - before.kernels_compiled,
-                    "loaded": after.kernels_loaded - before.kernels_loaded,
-                }
-            )
-    print(json.dumps(kernels))
+            result = row.function(xp, *arrays)
+            xp.realize(*(result if isinstance(result, tuple) else (result,)))
+            times.append(time.perf_counter() - start)
+            del result
+        made = xp.counters() - before
+        found[row.name] = {
+            "ms": (times[0] - times[1]) * 1e3,
+            "compiled": made.kernels_compiled,
+            "loaded": made.kernels_loaded,
+        }
+    print(json.dumps(found))
 
 
-def in_new_process(*arguments: str) -> tuple[str, float]:
-    """What a new Python prints, and the seconds from starting it to its end."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout, time.perf_counter() - start
+def in_new_process(names: Sequence[str], cache: str) -> dict[str, dict[str, Any]]:
+    """What `child` found out there."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", *names],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "TOONYGRAD_CACHE_DIR": cache, "TOONYGRAD_COMPILE": "always"},
+    )
+    return json.loads(done.stdout)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as cache_dir:
-        compiling, loading = (json.loads(in_new_process(__file__, "--child", cache_dir)[0]) for _ in range(2))
-        in_new_process("-c", FIRST_RESULT, cache_dir)
-        starts = {
-            "python -c pass": ["-c", "pass"],
-            "import numpy": ["-c", "import numpy"],
-            "import toonygrad": ["-c", "import toonygrad"],
-            "first result, kernels on disk": ["-c", FIRST_RESULT, cache_dir],
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in starts}
-        for _ in range(PROCESSES):
-            for name, arguments in starts.items():
-                seconds[name].append(in_new_process(*arguments)[1])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="names or patterns (all)")
+    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child is not None:
+        child(options.child)
+        return
+    names = [row.name for row in named(options.only)]
+    with tempfile.TemporaryDirectory() as cache:
+        compiling, loading = (in_new_process(names, cache) for _ in range(2))
 
     rows = []
-    per_kernel = {}
-    for name, kernels in (("compiled", compiling), ("loaded", loading)):
-        first, *others = (kernel["ms"] / max(1, kernel[name]) for kernel in kernels)
-        per_kernel[name] = statistics.median(others)
-        count = sum(kernel[name] for kernel in kernels)
-        rows.append((name, count, f"{first:.1f}", f"{per_kernel[name]:.1f}", f"{max(others):.1f}"))
-    print(table(("ms a kernel, planning included", "kernels", "first", "median of others", "longest"), rows))
-    print()
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    starting = [(name, f"{median * 1e3:.0f}") for name, median in medians.items()]
-    print(table(("a new process, start to end", "ms"), starting))
-    print()
-    print(verdict("compiling a kernel", per_kernel["compiled"], "ms", most=100))
-    print(verdict("loading a kernel from disk", per_kernel["loaded"], "ms", most=5))
-    print(verdict("first result of a new process", medians["first result, kernels on disk"], "s", most=0.5))
-    again = sum(kernel["compiled"] for kernel in loading)
+    each: dict[str, list[float]] = {"compiled": [], "loaded": []}
+    for name in names:
+        kernels = compiling[name]["compiled"]
+        if kernels:  # others share theirs with a row before, or have none
+            times = compiling[name]["ms"] / kernels, loading[name]["ms"] / max(1, loading[name]["loaded"])
+            each["compiled"].append(times[0])
+            each["loaded"].append(times[1])
+            rows.append((name, kernels, *(f"{ms:.1f}" for ms in times)))
+    # Numba is imported and set up with the first.
+    compiled, loaded = (statistics.median(times[1:] or times) for times in each.values())
+    print(machine.description(len(machine.cores())), end="\n\n")
+    print(table(("ms a kernel", "kernels", "compiled", "loaded"), rows), end="\n\n")
+    print(verdict("compiling a kernel, median", compiled, "ms", most=100))
+    print(verdict("loading a kernel from disk, median", loaded, "ms", most=5))
+    again = sum(row["compiled"] for row in loading.values())
     print(verdict("kernels the second process compiled", again, "kernels", most=0))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2])
-    else:
-        main()
+    main()
