@@ -441,6 +441,37 @@ def test_writing_a_part_copies_nothing_else():
     assert xp.counters().bytes_allocated - before < 100_000
 
 
+def test_a_large_block_is_computed_where_it_is_written():
+    with xp.config(compile="always"):
+        ours, theirs = pair((100, 110))
+        ours.block_until_ready()
+        before = xp.counters()
+        for _ in range(3):
+            ours[1:-1, 2:-3] = ours[:-2, 2:-3] * 0.5 + ours[2:, 2:-3]
+            theirs[1:-1, 2:-3] = theirs[:-2, 2:-3] * 0.5 + theirs[2:, 2:-3]
+        ours[1:] += 2
+        theirs[1:] += 2
+        done = xp.counters() - before
+        assert (done.kernels_launched, done.bytes_allocated) == (4, 4 * theirs.nbytes)
+        assert done.plans_made == 2
+        check(ours, theirs)
+
+
+def test_blocks_of_blocks():
+    with xp.config(compile="always"):
+        ours, theirs = pair((20, 30, 24))
+        ours[2:19, 1:, :20] = ours[2:19, 1:, 4:] * 2
+        theirs[2:19, 1:, :20] = theirs[2:19, 1:, 4:] * 2
+        view, their_view = ours[1:], theirs[1:]
+        view[:, :, 3:] = view[:, :, 3:] - xp.arange(21)
+        their_view[:, :, 3:] = their_view[:, :, 3:] - np.arange(21)
+        view += view
+        their_view += their_view
+        check(ours, theirs)
+        parts = xp.concat([ours * 2, xp.concat([ours[:1], ours[1:2] + 1], axis=0)], axis=0)
+        check(parts, np.concatenate([theirs * 2, theirs[:1], theirs[1:2] + 1]))
+
+
 def test_a_copy_is_made_once():
     x = xp.zeros(10_000)
     x[0] = 1

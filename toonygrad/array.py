@@ -51,7 +51,11 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
         array._uop = result._uop  # nobody else's memory: the new value is recorded
     else:
         cell, steps = _cell(array)
-        views.write(cell, steps, (), realized(result).array)
+        block = views.large_block(cell, steps)
+        if block is None:
+            views.write(cell, steps, (), realized(result).array)
+        else:
+            _compute_into(cell, block, node_of(result))
     return array
 
 
@@ -545,16 +549,19 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
     """Write `value` where a parsed key leads."""
     cell, steps = _cell(array)
     movement = indexing.movement(call, items, array.shape)
-    path = None if movement is None else views.joined(steps, movement[0])
+    path, shape = (None, ()) if movement is None else (views.joined(steps, movement[0]), movement[1])
     view = value._view if isinstance(value, Array) else None
     if view is not None and view.cell is cell and view.steps == path:
         return  # its own elements: `x[i] += 1` has written them already
     whole = path == () and not views.is_shared(cell)
-    node = _converted_value(call, value, array.dtype, computed=not whole)
+    block = None if path is None or isinstance(value, _SCALARS) else views.large_block(cell, path)
+    node = _converted_value(call, value, array.dtype, computed=not whole and block is None)
     if whole:
         cell._uop = from_node(_spread(call, node, array.shape))._uop
     elif not steps and not node.shape and _is_mask(items, array):
         cell._uop = from_node(record.where(call, items[0], node, node_of(array)))._uop  # type: ignore[arg-type]
+    elif block is not None and in_memory(node) is None:
+        _compute_into(cell, block, _spread(call, node, shape))
     else:
         written = realize_nodes([node])[0].arg.array
         del node  # whoever holds a node on the memory that is to be written makes it be copied
@@ -568,6 +575,11 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
             views.write(cell, steps, key, written)
         except (IndexError, ValueError) as error:
             raise type(error)(f"{call}: {error}") from None
+
+
+def _compute_into(cell: views.Cell, block: Sequence[tuple[int, int, int]], value: UOp) -> None:
+    """Compute a value right where it is written."""
+    (cell._uop,) = realize_nodes([views.replaced(views.current(cell), block, value)])
 
 
 def _converted_value(call: str, value: Any, dtype: np.dtype, computed: bool) -> UOp:

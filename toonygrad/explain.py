@@ -17,7 +17,7 @@ from toonygrad.codegen.standalone import standalone_source
 from toonygrad.config import CompileMode, settings
 from toonygrad.realize import canonical, pending_nodes, structure_of
 from toonygrad.runtime.plan import interprets_all, is_interpreted
-from toonygrad.schedule.fusion import Alias, Kernel, Routine, schedule
+from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
@@ -153,7 +153,7 @@ def explain(*arrays: Array) -> Explanation:
 
 
 def _explained(
-    step: Kernel | Routine, roots: Mapping[UOp, str], seen: set[UOp], mode: CompileMode
+    step: Kernel | Routine | Copy, roots: Mapping[UOp, str], seen: set[UOp], mode: CompileMode
 ) -> ExplainedKernel:
     read, written = bytes_read(step), bytes_written(step)
     least = sum(count for node, count in read.items() if node.op is Ops.ARGUMENT and node not in seen)
@@ -161,7 +161,7 @@ def _explained(
     least += sum(count for node, count in written.items() if node in roots)
     outputs = tuple((node.shape, node.dtype) for node in step.writes)
     moved = bytes_moved(step)
-    if isinstance(step, Routine):
+    if not isinstance(step, Kernel):
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
         return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, "library")

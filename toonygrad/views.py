@@ -8,7 +8,7 @@ itself where nobody else needs what it held. array.py makes views and writes thr
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import ref
 
@@ -21,6 +21,9 @@ from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
+
+# Parts of more elements are worth a kernel that writes them where they belong.
+LARGE = 4096
 
 # A movement: one of record's functions, and the argument it takes beside the node.
 Step = tuple[Callable[[UOp, Any], UOp], Any]
@@ -188,6 +191,32 @@ def write(cell: Cell, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any)
     positions = seen(np.arange(memory.size).reshape(memory.shape), steps)
     assert positions is not None
     memory[np.unravel_index(positions[key], memory.shape)] = value
+
+
+def large_block(cell: Cell, steps: tuple[Step, ...]) -> Sequence[tuple[int, int, int]] | None:
+    """The part of a cell that movement leads to if it is a block, large, and half of the cell or more.
+
+    Such a part is better computed into other memory, with what surrounds it, than by itself and copied.
+    """
+    if len(steps) != 1 or steps[0][0] is not record.slice_axes or is_shared(cell):
+        return None
+    parts = steps[0][1]
+    size, part = size_of(current(cell).shape), size_of([count for _, _, count in parts])
+    if part <= LARGE or 2 * part < size or any(step != 1 for _, step, _ in parts):
+        return None
+    return parts
+
+
+def replaced(node: UOp, parts: Sequence[tuple[int, int, int]], value: UOp) -> UOp:
+    """`node` with a block of it replaced by `value`."""
+    for axis, (start, _, count) in reversed(list(enumerate(parts))):
+        # What lies before and behind the value along this axis, within the block along the axes before.
+        block = record.slice_axes(node, (*parts[:axis], *((0, 1, size) for size in node.shape[axis:])))
+        before = record.slice_axis(block, axis, 0, 1, start)
+        end = start + count
+        behind = record.slice_axis(block, axis, end, 1, node.shape[axis] - end)
+        value = record.concat([before, value, behind], axis)
+    return value
 
 
 def is_shared(cell: Cell) -> bool:

@@ -23,7 +23,7 @@ from toonygrad.runtime.compile import NativeKernel, scalar_bits
 from toonygrad.runtime.external import EXTERNAL
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.threads import launch
-from toonygrad.schedule.fusion import Alias, Kernel, Routine, Step, View, schedule
+from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, View, schedule
 from toonygrad.schedule.memory import last_uses
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
@@ -110,6 +110,8 @@ def _run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
         return AliasStep(step, slot)
     if isinstance(step, Routine):
         return RoutineStep(step, slot)
+    if isinstance(step, Copy):
+        return CopyStep(step, slot)
     if is_interpreted(step, mode):
         return InterpretedStep(step.writes, slot, step.arrays)
     return CompiledStep(step, slot)
@@ -332,6 +334,24 @@ class RoutineStep(RunStep):
             else:
                 out.array[...] = operation(node)(*sources)
         values[self._slot] = out
+        for slot in self.dead:
+            values[slot] = None
+
+
+class CopyStep(RunStep):
+    """A small part of a concatenation, copied by NumPy."""
+
+    def __init__(self, copy: Copy, slot: dict[UOp, int]) -> None:
+        self._slot, self._source = slot[copy.node], slot[copy.view.node]
+        self._movements = _movements(copy.view)
+        self._shape, self._dtype = copy.node.shape, copy.node.dtype
+        self._place = tuple(slice(first, first + size) for first, size in zip(copy.start, copy.shape))
+
+    def run(self, values: Slots) -> None:
+        """Copy the part."""
+        if values[self._slot] is None:
+            values[self._slot] = pool.allocate(self._shape, self._dtype)
+        values[self._slot].array[self._place] = _seen(values[self._source].array, self._movements)
         for slot in self.dead:
             values[slot] = None
 

@@ -7,14 +7,17 @@ becomes stored itself, until nothing new comes up. Then kernels over one domain 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from toonygrad.schedule.ranges import NeedsSplit
 from toonygrad.schedule.trace import Conflict, Output, Trace, has_no_kernel, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
-from toonygrad.uop.shape import contiguous_strides
+from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 
 # Limits of one kernel: compile time is linear in its length (about a millisecond an operation), and beyond
 # this many arrays the pointers no longer fit the registers.
@@ -23,6 +26,9 @@ MOST_ARRAYS = 24
 MOST_OUTPUTS = 8
 # From this many parts on one library call joins them faster than a launch for each.
 MOST_PARTS = 16
+# Up to this part of a concatenation is copied by NumPy, on one core, where it is in memory already: what
+# surrounds a block that is written is mostly so small. A share: with a number, larger shapes would compile.
+COPIED_PART = 1 / 16
 # How far back a kernel looks for another to join: wide graphs would take quadratic time otherwise.
 JOIN_WITHIN = 16
 
@@ -116,7 +122,42 @@ class Alias:
         return (self.node,)
 
 
-Step = Kernel | Routine | Alias
+@dataclass(frozen=True)
+class Copy:
+    """A small part of a CONCAT that is in memory already, copied to its place.
+
+    Attributes
+    ----------
+    node : the CONCAT
+    view : what is copied
+    start : the place of its first element
+    shape : of the part
+    reason : why the CONCAT is stored
+    """
+
+    node: UOp
+    view: View
+    start: Shape
+    shape: Shape
+    reason: str
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what is copied."""
+        return self.node.dtype
+
+    @property
+    def reads(self) -> tuple[UOp, ...]:
+        """The node that must stand in memory before."""
+        return (self.view.node,)
+
+    @property
+    def writes(self) -> tuple[UOp, ...]:
+        """The node that stands in memory afterwards, in part."""
+        return (self.node,)
+
+
+Step = Kernel | Routine | Alias | Copy
 
 
 class _Fusion:
@@ -231,7 +272,8 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
         view = _view(node, fusion.stored.keys() - {node})
         if view is not None:
             return [Alias(node, view)]
-    many = node.op is Ops.CONCAT and len(node.src) > MOST_PARTS
+    parts = _parts(node, fusion.stored)
+    many = len(parts) > MOST_PARTS
     if node.op is Ops.EXTERNAL or many or has_no_kernel(node):
         name = node.arg[0] if node.op is Ops.EXTERNAL else node.op.name.lower()
         views = [(source, _view(source, fusion.stored)) for source in node.src]
@@ -241,15 +283,37 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
         kernel = fusion.kernel([node])
         return [kernel] if isinstance(kernel, Kernel) else kernel
     steps: list[Step] = []
-    stride = contiguous_strides(node.shape)[node.arg]
-    start = 0
-    for source in node.src:
-        kernel = fusion.part(source, node, start * stride)
+    strides = contiguous_strides(node.shape)
+    for source, start in parts:
+        small = size_of(source.shape) <= COPIED_PART * size_of(node.shape)
+        view = _view(source, fusion.stored) if small else None
+        if view is not None:
+            steps.append(Copy(node, view, start, source.shape, reason))
+            continue
+        kernel = fusion.part(source, node, sum(map(operator.mul, start, strides)))
         if not isinstance(kernel, Kernel):
             return kernel
         steps.append(kernel)
-        start += source.shape[node.arg]
     return steps
+
+
+def _parts(node: UOp, stored: Collection[UOp]) -> list[tuple[UOp, Shape]]:
+    """What lies side by side in a CONCAT, and where: the parts of its parts, where those aren't stored."""
+    if node.op is not Ops.CONCAT:
+        return []
+    parts: list[tuple[UOp, Shape]] = []
+    stack = [(node, (0,) * len(node.shape))]
+    while stack:
+        part, start = stack.pop()
+        if part.op is not Ops.CONCAT or (part in stored and part is not node):
+            parts.append((part, start))
+            continue
+        axis, within = part.arg, []
+        for source in part.src:
+            within.append((source, start))
+            start = (*start[:axis], start[axis] + source.shape[axis], *start[axis + 1 :])
+        stack += reversed(within)
+    return parts
 
 
 def _view(node: UOp, memory: Collection[UOp]) -> View | None:
@@ -265,9 +329,12 @@ def _view(node: UOp, memory: Collection[UOp]) -> View | None:
 
 def _fixed_boundaries(order: Sequence[UOp], stored: dict[UOp, str]) -> None:
     """Store what has a memory of its own whoever its neighbours are."""
+    # A concatenation that is only part of others is written where they are.
+    apart = {s for node in order if node.op is not Ops.CONCAT for s in node.src if s.op is Ops.CONCAT}
+    parts = {s for node in order if node.op is Ops.CONCAT for s in node.src} - apart
     for node in order:
         reason = whole(node)
-        if reason is not None:
+        if reason is not None and (node.op is not Ops.CONCAT or node not in parts):
             stored.setdefault(node, reason)
 
 

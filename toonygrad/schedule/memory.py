@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from toonygrad.schedule.fusion import Alias, Kernel, Step
+from toonygrad.schedule.fusion import Alias, Copy, Kernel, Step
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
@@ -56,6 +56,8 @@ def bytes_moved(step: Step) -> int:
 
 def bytes_read(step: Step) -> dict[UOp, int]:
     """Bytes of each array that a step reads, an element counted once however often it is read."""
+    if isinstance(step, Copy):
+        return {step.view.node: _size(step)}
     if not isinstance(step, Kernel):
         return {node: _size(node) for node in step.reads}
     elements = dict.fromkeys(step.arrays, 0)
@@ -68,6 +70,8 @@ def bytes_read(step: Step) -> dict[UOp, int]:
 
 def bytes_written(step: Step) -> dict[UOp, int]:
     """Bytes of each node that a step writes."""
+    if isinstance(step, Copy):
+        return {step.node: _size(step)}
     if not isinstance(step, Kernel):
         return {node: _size(node) for node in step.writes}
     return {
@@ -76,5 +80,5 @@ def bytes_written(step: Step) -> dict[UOp, int]:
     }
 
 
-def _size(node: UOp) -> int:
-    return size_of(node.shape) * node.dtype.itemsize
+def _size(memory: UOp | Copy) -> int:
+    return size_of(memory.shape) * memory.dtype.itemsize
