@@ -7,6 +7,7 @@ asked for; the number is an argument of the kernels it ends up in. Only foreign 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -221,20 +222,18 @@ def _inside(obj: Any) -> tuple[set[type], list[Array]]:
     """The types of what nested sequences hold, and the Arrays in them."""
     types: set[type] = set()
     arrays: list[Array] = []
-    # By identity, for a list may hold itself.
-    sequences = {id(obj): obj}
-    waiting = [obj]
-    while waiting:
-        sequence = waiting.pop()
-        here = set(map(type, sequence))
+    level = [obj]
+    # NumPy refuses what is deeper. A list may hold itself, and often at that: each counts once on a level.
+    for _ in range(record.MOST_DIMENSIONS):
+        items = list(chain.from_iterable(level))
+        here = set(map(type, items))
         nested = {kind for kind in here if issubclass(kind, _SEQUENCES)}
         types |= here - nested
-        for one in sequence if nested or Array in here else ():
-            if isinstance(one, Array):
-                arrays.append(one)
-            elif type(one) in nested and id(one) not in sequences:
-                sequences[id(one)] = one
-                waiting.append(one)
+        if Array in here:
+            arrays += [one for one in items if isinstance(one, Array)]
+        if not nested:
+            break
+        level = list({id(one): one for one in items if type(one) in nested}.values())
     return types, arrays
 
 
