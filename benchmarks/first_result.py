@@ -25,29 +25,37 @@ import machine
 import peers
 from side_by_side import table, verdict
 
-# What a process runs, as its user would write it; the first line alone is `import`.
+# What a process runs, as its user would write it: the import, and what follows it.
 SCRIPTS = {
-    "toonygrad": """
-import toonygrad as xp
+    "toonygrad": (
+        "import toonygrad as xp",
+        """
 x = xp.linspace(0, 1, 1_000_000)
 print(float(xp.sum(xp.exp(-x * x) * x + 1)), flush=True)
 """,
-    "numpy": """
-import numpy as xp
+    ),
+    "numpy": (
+        "import numpy as xp",
+        """
 x = xp.linspace(0, 1, 1_000_000)
 print(float(xp.sum(xp.exp(-x * x) * x + 1)), flush=True)
 """,
-    "jax": """
-import jax, jax.numpy as xp
+    ),
+    "jax": (
+        "import jax, jax.numpy as xp",
+        """
 jax.config.update("jax_enable_x64", True)
 x = xp.linspace(0, 1, 1_000_000)
 print(float(jax.jit(lambda x: xp.sum(xp.exp(-x * x) * x + 1))(x)), flush=True)
 """,
-    "torch": """
-import torch as xp
+    ),
+    "torch": (
+        "import torch as xp",
+        """
 x = xp.linspace(0, 1, 1_000_000, dtype=xp.float64)
 print(float(xp.compile(lambda x: xp.sum(xp.exp(-x * x) * x + 1))(x)), flush=True)
 """,
+    ),
 }
 
 # Small, so that what is measured is not how long it takes to read an operand for the first time.
@@ -69,19 +77,21 @@ def environment_with(cache: str) -> dict[str, str]:
 
 def seconds_to_first_line(script: str, cache: str) -> float:
     """From starting Python to the first line that the script prints; what its end takes is not counted."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment_with(cache),
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    taken = time.perf_counter() - start
-    _, errors = process.communicate()
-    if not line:
-        raise RuntimeError(f"{script}\nprinted nothing:\n{errors.decode()}")
+    with tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment_with(cache),
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        taken = time.perf_counter() - start
+        process.communicate()
+        if not line:
+            errors.seek(0)
+            raise RuntimeError(f"{script}\nprinted nothing:\n{errors.read().decode()}")
     return taken
 
 
@@ -90,15 +100,16 @@ def starts(names: Sequence[str], rounds: int) -> dict[str, dict[str, float]]:
     times: dict[str, dict[str, list[float]]] = {
         name: {"import": [], "cold": [], "warm": []} for name in names
     }
-    imports = {name: f"{SCRIPTS[name].split(chr(10))[1]}\nprint(flush=True)" for name in names}
+    imports = {name: f"{SCRIPTS[name][0]}\nprint(flush=True)" for name in names}
+    scripts = {name: "".join(SCRIPTS[name]) for name in names}
     for name in names:
         with tempfile.TemporaryDirectory() as unused:  # the files of its packages are read from disk once
-            seconds_to_first_line(SCRIPTS[name], unused)
+            seconds_to_first_line(scripts[name], unused)
     for _ in range(rounds):
         for name in names:
             with tempfile.TemporaryDirectory() as cache:
-                times[name]["cold"].append(seconds_to_first_line(SCRIPTS[name], cache))
-                times[name]["warm"].append(seconds_to_first_line(SCRIPTS[name], cache))
+                times[name]["cold"].append(seconds_to_first_line(scripts[name], cache))
+                times[name]["warm"].append(seconds_to_first_line(scripts[name], cache))
                 times[name]["import"].append(seconds_to_first_line(imports[name], cache))
     return {
         name: {kind: statistics.median(of_kind) for kind, of_kind in times[name].items()} for name in names
