@@ -90,7 +90,9 @@ def stack(arrays: tuple[Array, ...] | list[Array], /, *, axis: int = 0) -> Array
         if node.shape != shape:
             raise ValueError(f"stack: shapes {shape} and {node.shape} differ")
     along = record.one_axis("stack", axis, len(shape) + 1)
-    return from_node(record.join("stack", [record.insert_axes(node, [along]) for node in nodes], along))
+    return from_node(
+        record.join("stack", [record.insert_axes(node, [along], "stack") for node in nodes], along)
+    )
 
 
 def unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:

@@ -140,6 +140,7 @@ def expand_dims(x: Array, /, axis: Axes) -> Array:
     shape = list(node.shape)
     for place in record.several_axes("expand_dims", axes, len(node.shape) + len(axes)):
         shape.insert(place, 1)
+    record.check_dimensions("expand_dims", len(shape))
     return shared(x, ((record.reshape, tuple(shape)),), tuple(shape))
 
 

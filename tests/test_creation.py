@@ -336,6 +336,10 @@ def test_more_dimensions_than_there_can_be():
         ("broadcast_to", lambda: xp.broadcast_to(full, (1,) * 65)),
         ("reshape", lambda: xp.reshape(full, (1,) * 65)),
         ("take", lambda: xp.take(full, place, axis=0)),
+        ("expand_dims", lambda: xp.expand_dims(full, axis=0)),
+        ("stack", lambda: xp.stack([full, full])),
+        ("__getitem__", lambda: full[None]),
+        ("__getitem__", lambda: full[[0], None]),
         ("meshgrid", lambda: xp.meshgrid(*[xp.ones(1)] * 65)),
         ("tensordot", lambda: xp.tensordot(full, xp.ones(1), axes=0)),
     ):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, indexing, record, views
-from toonygrad.errors import shapes_error
+from toonygrad.errors import shapes_error, storage_error
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer, SharedBuffer
 from toonygrad.uop.node import UOp
@@ -667,11 +667,13 @@ def array_node(call: str, value: Any) -> UOp:
     Raises
     ------
     TypeError
-        It is something else.
+        It is something else, or of float16 for a call that computes.
     """
     if type(value) is not Array:
         raise TypeError(f"{call}: takes an Array, not {type(value).__name__}; asarray makes one")
     node = value._uop
+    if node.dtype in dtypes.STORAGE and call not in record.MOVES:
+        raise storage_error(call)
     return node if node.realized is None else node_of(value)
 
 

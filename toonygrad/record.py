@@ -28,6 +28,14 @@ _INTEGERS = frozenset(dtypes.INTEGERS)
 # NumPy's limit, which the interpreter shares.
 MOST_DIMENSIONS = 64
 
+# The functions that move elements, pick some or convert them, and so take float16; every other one computes.
+_MOVING = """
+astype broadcast_arrays broadcast_to concat diagonal empty_like expand_dims fftshift flip full_like ifftshift
+matrix_transpose meshgrid moveaxis ones_like permute_dims repeat reshape roll squeeze stack take
+take_along_axis tile tril triu unstack where zeros_like
+"""
+MOVES = frozenset(_MOVING.split())
+
 # What the standard's functions hand about without knowing how it is made.
 Node = UOp
 Operand = UOp | Number
