@@ -17,6 +17,21 @@ from toonygrad.array_api.data_type import KINDS
 __all__ = ["NamespaceInfo", "__array_namespace_info__"]
 
 
+class Devices(tuple[str, ...]):
+    """The devices by name: a tuple, as the standard has it, that also stands beside lists.
+
+    SciPy's tests, for one, add a list to what `devices` answers. The sum with a list is a list.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, other: Any, /) -> Any:
+        return [*self, *other] if isinstance(other, list) else super().__add__(other)
+
+    def __radd__(self, other: Any, /) -> list[Any]:
+        return [*other, *self] if isinstance(other, list) else NotImplemented
+
+
 class NamespaceInfo:
     """The inspection functions, as `__array_namespace_info__` answers them."""
 
@@ -38,9 +53,9 @@ class NamespaceInfo:
         """Where arrays are made when nothing is said: "cpu"."""
         return DEVICE
 
-    def devices(self) -> tuple[str, ...]:
-        """The devices that creation functions take."""
-        return (DEVICE,)
+    def devices(self) -> Devices:
+        """The devices that creation functions take: a tuple, to which lists may be added as well."""
+        return Devices((DEVICE,))
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, np.dtype]:
         """The data types of results where nothing is said.

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toonygrad.codegen",),
     ("toonygrad.runtime",),
     ("toonygrad.realize",),
-    ("toonygrad.array", "toonygrad.indexing", "toonygrad.record", "toonygrad.views"),
+    ("toonygrad.array", "toonygrad.indexing", "toonygrad.interchange", "toonygrad.record", "toonygrad.views"),
     ("toonygrad.array_api",),
     ("toonygrad.explain", "toonygrad.fft", "toonygrad.linalg", "toonygrad.viz"),
     ("toonygrad",),
