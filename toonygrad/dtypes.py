@@ -74,8 +74,9 @@ def is_supported(dtype: np.dtype) -> bool:
     return dtype in _SUPPORTED
 
 
-# float16 is for storage: converted, moved and picked from. No category has it, so nothing computes with it.
-_SUPPORTED = frozenset((float16, *ALL))
+# For storage: converted, moved and picked from. No category has it, and functions that compute refuse it.
+STORAGE = frozenset((float16,))
+_SUPPORTED = STORAGE.union(ALL)
 
 
 def scalar_dtype(value: bool | int | float | complex, beside: np.dtype) -> np.dtype | None:

@@ -21,8 +21,13 @@ class CacheWarning(RuntimeWarning):
 def dtype_error(call: str, wanted: str, *given: Any) -> TypeError:
     """A TypeError: `call` takes `wanted` data types and was given others."""
     if "float16" in map(str, given):
-        return TypeError(f"{call}: float16 is for storage; convert with astype(float32) to compute")
+        return storage_error(call)
     return TypeError(f"{call}: {wanted} data types are allowed, not {', '.join(map(str, given))}")
+
+
+def storage_error(call: str) -> TypeError:
+    """A TypeError: `call` computes, and was given float16."""
+    return TypeError(f"{call}: float16 is for storage; convert with astype(float32) to compute")
 
 
 def mixed_error(call: str, given: Iterable[Any]) -> TypeError:

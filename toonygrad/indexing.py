@@ -74,6 +74,7 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step
             slices.append((_in_bounds(call, item, len(slices), shape[len(slices)]), 1, 1))
         else:
             return None
+    record.check_dimensions(call, len(result))
     steps: list[Step] = []
     if any(part != (0, 1, size) for part, size in zip(slices, shape, strict=True)):
         steps.append((record.slice_axes, tuple(slices)))
@@ -122,7 +123,7 @@ def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable
                 places.append(place)
                 slices.append((0, 1, extent))
                 shape.append(extent)
-    result = record.reshape(record.slice_axes(node, slices), tuple(shape))
+    result = record.reshape(record.slice_axes(node, slices), tuple(shape), call)
     # NumPy's rule: arrays side by side leave their shape in place, arrays apart put it in front.
     side_by_side = all(after - before <= 1 for before, after in itertools.pairwise(places))
     return record.gather(result, indices, tuple(axes), axes[0] if side_by_side else 0, call)
