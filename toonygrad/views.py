@@ -92,7 +92,7 @@ def seen(memory: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray | None:
     """What movement shows of memory, as a NumPy view; None where strides can't express it."""
     for function, argument in steps:
         if function is record.slice_axes:
-            memory = memory[tuple([_slice(*part) for part in argument])]
+            memory = memory[(*[_slice(*part) for part in argument], ...)]  # of shape (), without it a scalar
         elif function is record.permute:
             memory = memory.transpose(argument)
         else:
