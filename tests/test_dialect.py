@@ -75,7 +75,7 @@ def test_the_table_holds_the_dialect() -> None:
     bits = {"bits_of_float64", "float64_of_bits", "bits_of_float32", "float32_of_bits"}
     integer_words = {"quotient", "remainder", "integer_power", "shift_left", "shift_right"}
     scratch = {f"{name}_scratch" for name in (*INTEGERS, *FLOATS)}
-    arithmetic = {"fma", "where", "two_over_pi", *UNARY, *TESTED_BY_PAIRS, *integer_words}
+    arithmetic = {"fma", "where", "two_over_pi", "transpose", *UNARY, *TESTED_BY_PAIRS, *integer_words}
     assert set(PRIMITIVES) == conversions | bits | scratch | arithmetic
 
 

@@ -280,6 +280,9 @@ INVALID: list[tuple[str, Stage, Make]] = [
         NEST,
         lambda: sink(store(const(), ONE, UOp.new(Ops.SCRATCH, (), ("totals", F64, 0)))),
     ),
+    ("it fills scratch from memory of its type", NEST, lambda: sink(copied(pointer("in0", I64), const()))),
+    ("it fills scratch from memory of its type", NEST, lambda: sink(copied(scratch(), const()))),
+    ("its sizes are int64", NEST, lambda: sink(copied(pointer("in0"), ONE))),
     (
         "no REDUCE of this kind has a place here",
         NEST,
@@ -291,6 +294,14 @@ INVALID: list[tuple[str, Stage, Make]] = [
         lambda: sink(store(const(), const().alu(Ops.REASSOCIATING_ADD, 1))),
     ),
 ]
+
+
+def scratch() -> UOp:
+    return UOp.new(Ops.SCRATCH, (), ("tile", F64, 64))
+
+
+def copied(source: UOp, rows: UOp) -> UOp:
+    return UOp.new(Ops.TRANSPOSE, (scratch(), const(8), source, const(0), const(8), rows, const(8)))
 
 
 def assign(name: str, value: UOp) -> UOp:

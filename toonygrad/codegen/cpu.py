@@ -248,6 +248,15 @@ def scratch(element: str) -> Callable[[int], Any]:
     return allocate
 
 
+def transpose(target: Any, width: Any, source: Any, start: Any, stride: Any, rows: Any, columns: Any) -> None:
+    """Fill `target`, whose rows lie `width` apart: row r, column c with element ``start + r + c * stride`` of
+    `source`.
+    """
+    for row in range(rows):
+        for column in range(columns):
+            target[row * width + column] = source[start + row + column * stride]
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 
@@ -258,7 +267,7 @@ class Primitive(NamedTuple):
     ----------
     function : callable
         Its plain-Python meaning. Numba's typing and lowering are registered on this very object.
-    rule : {"uniform", "power", "select", "convert", "reinterpret", "table", "scratch"}
+    rule : {"uniform", "power", "select", "convert", "reinterpret", "table", "scratch", "transpose"}
         How it is typed and lowered, see `result_type` and `lowering`.
     operations : mapping
         For "uniform": LLVM's intrinsic, or instruction and flags, for each kind of operand ("f", "i" signed,
@@ -268,7 +277,7 @@ class Primitive(NamedTuple):
     """
 
     function: Callable[..., Any]
-    rule: Literal["uniform", "power", "select", "convert", "reinterpret", "table", "scratch"]
+    rule: Literal["uniform", "power", "select", "convert", "reinterpret", "table", "scratch", "transpose"]
     operations: Mapping[str, str] = {}
     source: str = ""
     target: str = ""
@@ -298,6 +307,7 @@ PRIMITIVES: Mapping[str, Primitive] = {
     "reassociating_multiply": Primitive(reassociating_multiply, "uniform", {"f": "fmul reassoc"}),
     "where": Primitive(where, "select"),
     "two_over_pi": Primitive(two_over_pi, "table", source="int64", target="uint64"),
+    "transpose": Primitive(transpose, "transpose"),
     **{
         name: Primitive(conversion(name), "convert", target=name)
         for name in ("boolean", *_SIGNED, *_UNSIGNED, *_FLOATS)
@@ -347,6 +357,9 @@ def result_type(word: Primitive, operands: Sequence[Any]) -> Any:
     if word.rule in ("uniform", "power"):
         allowed = numba_kind(first) in word.operations and all(other == first for other in operands)
         return first if allowed else None
+    if word.rule == "transpose":
+        same = isinstance(first, types.CPointer) and first.dtype == getattr(operands[2], "dtype", None)
+        return types.none if same else None
     target = getattr(types, word.target)
     if word.rule == "convert":
         return target if numba_kind(first) else None
@@ -454,10 +467,55 @@ def lower_scratch(builder: Any, element: Any, signature: Any) -> Any:
     return array
 
 
+def lower_transpose(builder: Any, target: Any, source: Any, sizes: Sequence[Any]) -> None:
+    """Blocks of eight by eight, each eight loads, a network of shuffles and eight stores: LLVM would move
+    single elements. `sizes` are the word's integers.
+
+    The last blocks overlap those before. What has fewer than eight rows or columns moves by single elements.
+    """
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    integer, eight = ir.IntType(64), ir.IntType(64)(8)
+    width, start, stride, rows, columns = sizes
+    vector = ir.VectorType(target.type.pointee, 8).as_pointer()
+    lanes = ir.VectorType(ir.IntType(32), 8)
+    halves = [lanes([k for lane in half for k in (lane, lane + 8)]) for half in (range(4), range(4, 8))]
+
+    def place(first: Any, number: Any, apart: Any) -> Any:
+        return builder.add(first, builder.mul(number, apart))
+
+    def lines(array: Any, first: Any, apart: Any) -> list[Any]:
+        places = [place(first, integer(k), apart) for k in range(8)]
+        return [builder.bitcast(builder.gep(array, [at]), vector) for at in places]
+
+    def block(number: Any, extent: Any) -> Any:
+        first, last = builder.mul(number, eight), builder.sub(extent, eight)
+        return builder.select(builder.icmp_signed("<", first, last), first, last)
+
+    blocks = [builder.sdiv(builder.add(extent, integer(7)), eight) for extent in (columns, rows)]
+    fits = [builder.icmp_signed(">=", extent, eight) for extent in (columns, rows)]
+    with builder.if_else(builder.and_(*fits)) as (in_blocks, singly):
+        with in_blocks, cgutils.loop_nest(builder, blocks, integer) as numbers:
+            column, row = block(numbers[0], columns), block(numbers[1], rows)
+            read = lines(source, place(builder.add(start, row), column, stride), stride)
+            tile = [builder.load(pointer, align=1) for pointer in read]
+            for _ in range(3):
+                pairs = zip(tile[:4], tile[4:])
+                tile = [builder.shuffle_vector(*pair, half) for pair in pairs for half in halves]
+            for value, pointer in zip(tile, lines(target, place(column, row, width), width)):
+                builder.store(value, pointer, align=1)
+        with singly, cgutils.loop_nest(builder, (rows, columns), integer) as (row, column):
+            value = builder.load(builder.gep(source, [place(builder.add(start, row), column, stride)]))
+            builder.store(value, builder.gep(target, [place(column, row, width)]))
+
+
 def lowering(word: Primitive) -> Callable[..., Any]:
     """The function by which Numba writes `word` as LLVM instructions."""
 
     def implementation(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        from numba import types
+
         if word.rule == "uniform":
             return lower_uniform(word, builder, operands, signature)
         if word.rule == "select":
@@ -469,6 +527,12 @@ def lowering(word: Primitive) -> Callable[..., Any]:
             return lower_table(word, builder, operands[0])
         if word.rule == "scratch":
             return lower_scratch(builder, context.get_value_type(signature.return_type.dtype), signature)
+        if word.rule == "transpose":
+            target, width, source, *places = operands
+            if isinstance(signature.args[2], types.Array):  # a kernel that runs alone
+                source = context.make_array(signature.args[2])(context, builder, source).data
+            lower_transpose(builder, target, source, (width, *places))
+            return context.get_dummy_value()
         result = context.get_value_type(signature.return_type)
         if word.rule == "reinterpret":
             return builder.bitcast(operands[0], result)

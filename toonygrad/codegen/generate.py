@@ -8,6 +8,7 @@ from toonygrad.codegen.loops import Elementwise, Nest
 from toonygrad.codegen.lower import Body, lower
 from toonygrad.codegen.python_source import KernelSource, python_source
 from toonygrad.codegen.reductions import Columns, Rows, Scan, runs_along_columns
+from toonygrad.codegen.tiles import Tiles, tiled_range
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.uop.node import toposort
@@ -41,5 +42,6 @@ def nest(body: Body) -> Nest:
     if any(node.op is Ops.SCAN for node in toposort(*values)):
         return Scan(body).build()
     if not body.reduces:
-        return Elementwise(body).build()
+        row = tiled_range(body)
+        return Elementwise(body).build() if row is None else Tiles(body).build(row)
     return (Columns if runs_along_columns(body) else Rows)(body).build()

@@ -96,8 +96,7 @@ def python_source(nest: Nest) -> KernelSource:
     writer.block(nest.body.src, 1)
     arguments = nest.arguments
     parameters = [
-        Parameter(pointer.arg[0], "pointer", pointer.dtype)
-        for _, pointer in arguments.ordered_pointers()
+        Parameter(pointer.arg[0], "pointer", pointer.dtype) for _, pointer in arguments.ordered_pointers()
     ]
     if writer.checks:
         parameters.append(Parameter("status", "pointer", dtypes.int64))
@@ -162,6 +161,12 @@ class _Writer:
             elif statement.op is Ops.ASSIGN:
                 target, value = statement.src
                 self._line(depth, f"{target.arg[0]} = {self._text(value, depth)}")
+                self._forget({target})
+            elif statement.op is Ops.TRANSPOSE:
+                target, width, source, *sizes = statement.src
+                arrays = [self._array(target, depth), self._text(width, depth), self._array(source, depth)]
+                places = [self._text(size, depth) for size in sizes]
+                self._line(depth, f"transpose({', '.join(arrays + places)})")
                 self._forget({target})
             else:
                 target, index, value = statement.src
@@ -360,6 +365,6 @@ def _changed(statement: UOp) -> frozenset[UOp]:
             stack.extend(node.src[3:])
         elif node.op is Ops.IF:
             stack.extend(node.src[1:])
-        elif node.op in (Ops.ASSIGN, Ops.STORE):
+        elif node.op in (Ops.ASSIGN, Ops.STORE, Ops.TRANSPOSE):
             found.add(node.src[0])
     return frozenset(found)

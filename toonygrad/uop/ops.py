@@ -155,6 +155,9 @@ class Ops:
     LOOP = Op(None, "statement", "for src[0] (a RANGE) in [src[1], src[2]): the statements src[3:]")
     ASSIGN = Op(2, "statement", "VARIABLE src[0] becomes src[1]")
     STORE = Op(3, "statement", "element src[1] of POINTER or SCRATCH src[0] becomes src[2]")
+    # After src[0], elements from row to row there; after src[2], the first element, elements from column to
+    # column (rows follow each other), how many rows, how many columns.
+    TRANSPOSE = Op(7, "statement", "SCRATCH src[0] becomes a tile of src[2], rows and columns changed")
     IF = Op(None, "statement", "where src[0] holds: the statements src[1:]")
     SINK = Op(None, "statement", "statements in order: a kernel's body")
 

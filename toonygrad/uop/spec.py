@@ -481,6 +481,15 @@ def it_stores_what_the_array_holds(node: UOp) -> bool:
     return node.src[2].dtype == node.src[0].dtype
 
 
+def it_fills_scratch_from_memory_of_its_type(node: UOp) -> bool:
+    target, _, source, *_ = node.src
+    return target.op is Ops.SCRATCH and source.op is Ops.POINTER and target.dtype == source.dtype
+
+
+def its_sizes_are_int64(node: UOp) -> bool:
+    return all(node.src[k].dtype == dtypes.INDEX for k in (1, 3, 4, 5, 6))
+
+
 def it_assigns_a_variable_of_its_type(node: UOp) -> bool:
     return node.src[0].op is Ops.VARIABLE and operands_have_one_data_type(node)
 
@@ -546,6 +555,7 @@ NEST = Stage(
             _row(_any(Ops.SCRATCH), it_has_a_word_and_a_real_type, its_length_is_known),
             _row(_any(Ops.LOAD), it_has_no_arg, it_stands_for_an_array, its_index_is_int64),
             _row(_any(Ops.STORE), it_stands_for_an_array, its_index_is_int64, it_stores_what_the_array_holds),
+            _row(_any(Ops.TRANSPOSE), it_fills_scratch_from_memory_of_its_type, its_sizes_are_int64),
             _row(_any(Ops.ASSIGN), it_assigns_a_variable_of_its_type),
             _row(_any(Ops.LOOP), it_runs_a_range_between_int64s, it_holds_statements),
             _row(_any(Ops.IF), a_condition_is_boolean, it_holds_statements),

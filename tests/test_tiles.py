@@ -1,0 +1,128 @@
+"""Kernels in tiles: sizes around those of tiles and blocks, every layout, and the word that copies a tile."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from test_compile import compiled, integers, kernel_source, launch, pointers
+
+import toonygrad as xp
+from toonygrad.codegen.cpu import kernel_namespace
+
+SIZES = [(2, 33), (33, 2), (7, 9), (31, 33), (65, 64), (127, 129), (257, 144), (3, 2500), (2500, 3)]
+
+
+@pytest.fixture(autouse=True)
+def compiled_always():
+    with xp.config(compile="always"):
+        yield
+
+
+def numbers(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).integers(-50, 50, shape)
+    return (values + 1j * values[::-1] if np.dtype(dtype).kind == "c" else values).astype(dtype)
+
+
+def functions(*arrays: xp.Array) -> list[str]:
+    """The functions of the kernels that compute `arrays`."""
+    return [kernel.function for kernel in xp.explain(*arrays).kernels]
+
+
+# -- the word that copies a tile -----------------------------------------------------------------------------
+
+COPY = """
+tile0 = {dtype}_scratch(2000)
+for place in range(2000):
+    tile0[place] = {dtype}(1)
+transpose(tile0, columns + 3, in0, start, stride, rows, columns)
+for place in range(2000):
+    out0[place] = tile0[place]
+"""
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float32", "float64"])
+def test_a_tile_is_copied_as_under_plain_python(dtype: str) -> None:
+    name, body = f"copy_{dtype}", COPY.format(dtype=dtype)
+    parameters = [*pointers(out0=dtype, in0=dtype), *integers("start", "stride", "rows", "columns")]
+    namespace = kernel_namespace()
+    exec(kernel_source(name, parameters, body), namespace)
+    native = compiled(name, parameters, body)
+    source = np.arange(2000).astype(dtype)
+    sides = (-1, 0, 1, 7, 8, 9, 16, 31, 40)
+    for rows, columns in [(rows, columns) for rows in sides for columns in sides]:
+        for start, stride in ((5, 41), (2000 - 41, -41), (3, rows)):
+            found, expected = np.zeros(2000, dtype), np.zeros(2000, dtype)
+            launch(native, [found, source], [start, stride, rows, columns], 0, 1)
+            namespace[name](expected, source, start, stride, rows, columns, 0, 1)
+            np.testing.assert_array_equal(found, expected, err_msg=f"{rows} by {columns}, {stride} apart")
+
+
+# -- elementwise ---------------------------------------------------------------------------------------------
+
+# Of x (rows, columns) and y (columns, rows); each takes one kernel, in tiles.
+TRANSPOSED: dict[str, Callable[..., Any]] = {
+    "copy": lambda xp, x, y: x.T * 1,
+    "sum": lambda xp, x, y: x.T + y,
+    "rows backwards": lambda xp, x, y: xp.flip(x, axis=1).T + y,
+    "columns backwards": lambda xp, x, y: xp.flip(x, axis=0).T - y,
+    "columns with steps": lambda xp, x, y: x[::2, :].T * y[:, ::2],
+    "both operands": lambda xp, x, y: x.T * 2 - xp.flip(x, axis=0).T,
+    "three layouts": lambda xp, x, y: x.T * y - y[:, :1] + y[:1, :] * xp.flip(y, axis=1),
+    "guarded": lambda xp, x, y: xp.cos(x.T) + y,
+    "two results": lambda xp, x, y: xp.stack([x.T + y, x.T - y]),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_operands(name: str) -> None:
+    function = TRANSPOSED[name]
+    for rows, columns in SIZES:
+        a, b = numbers((rows, columns)), numbers((columns, rows), seed=1)
+        x, y = xp.asarray(a), xp.asarray(b)
+        if min(rows, columns) > 2:
+            assert all("transpose(" in text for text in functions(function(xp, x, y)))
+        expected = function(np, a, b)
+        np.testing.assert_allclose(np.asarray(function(xp, x, y)), expected, rtol=1e-6, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float64", "complex64", "complex128"])
+def test_transposed_operands_of_every_size_of_element(dtype: str) -> None:
+    for rows, columns in SIZES:
+        a, b = numbers((rows, columns), dtype), numbers((columns, rows), dtype, seed=1)
+        np.testing.assert_array_equal(np.asarray(xp.asarray(b) == xp.asarray(a).T), b == a.T)
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0), (1, 0, 2)])
+def test_permuted_axes(axes: tuple[int, ...]) -> None:
+    for shape in ((5, 40, 70), (131, 3, 66), (1, 20, 30), (20, 30, 1)):
+        a = numbers(shape)
+        found = xp.permute_dims(xp.asarray(a), axes) + 1
+        np.testing.assert_array_equal(np.asarray(found), a.transpose(axes) + 1)
+
+
+def test_tiles_of_any_size_are_one_kernel() -> None:
+    texts = set()
+    for rows, columns in SIZES:
+        x, y = xp.asarray(numbers((rows, columns))), xp.asarray(numbers((columns, rows)))
+        texts.update(functions(x.T + y))
+    assert len(texts) == 1
+
+
+def test_many_transposed_operands_share_what_scratch_memory_there_is() -> None:
+    arrays = [numbers((130, 70), np.float64, seed) for seed in range(12)]
+    found, expected = xp.asarray(arrays[0]).T, arrays[0].T
+    for one in arrays[1:]:
+        found, expected = found * 0.5 + xp.asarray(one).T, expected * 0.5 + one.T
+    (text,) = functions(found)
+    assert text.count("transpose(") == 12
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_threads_change_no_bit_of_tiles() -> None:
+    a, b = numbers((700, 500)), numbers((500, 700), seed=1)
+    results = []
+    for threads in (1, 2, 3):
+        with xp.config(num_threads=threads):
+            results.append(np.asarray(xp.sin(xp.asarray(a).T) / xp.asarray(b)).tobytes())
+    assert len(set(results)) == 1
