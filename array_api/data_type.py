@@ -228,7 +228,7 @@ def result_type(*arrays_and_dtypes: Array | Scalar | DTypeLike) -> np.dtype:
     common: np.dtype | None = None
     scalars: list[Scalar] = []
     for given in arrays_and_dtypes:
-        if isinstance(given, (bool, int, float, complex)):
+        if isinstance(given, (bool, int, float, complex)) and not isinstance(given, np.generic):
             scalars.append(given)
             continue
         dtype = _data_type_of("result_type", given)

@@ -86,10 +86,11 @@ def test_integers_that_do_not_fit_are_refused(dtype):
             xp.add(number, x)
 
 
-def test_subclasses_of_python_numbers_are_scalars():
+def test_numpys_scalars_are_0d_arrays():
     x = xp.ones(1, dtype=xp.float32)
-    assert (x + np.float64(2)).dtype == dtypes.float32
-    assert xp.result_type(x, np.float64(2)) == dtypes.float32
+    for found in (x + np.float64(2), np.float64(2) + x, xp.add(np.float64(2), x), xp.add(x, np.float64(2))):
+        assert found.dtype == dtypes.float64
+    assert xp.result_type(x, np.float64(2)) == dtypes.float64
 
 
 def test_0d_arrays_promote_like_others():

@@ -264,6 +264,20 @@ def test_numpy_sees_what_was_when_it_asked():
     np.testing.assert_array_equal(part, n[1:])
 
 
+@pytest.mark.parametrize("size", [5, 300_000])
+@pytest.mark.parametrize("many", range(6))
+def test_however_many_see_it(size, many):
+    for make in (lambda n: xp.asarray(n), lambda n: xp.asarray(n) + 0, lambda n: xp.asarray(n[::2])):
+        x = make(np.arange(size))
+        x.block_until_ready()
+        x[0] = 0  # in memory of its own
+        before = np.array(x)
+        seen = [np.asarray(x)[k:] for k in range(many)]
+        x[1:3] = -1
+        for k, view in enumerate(seen):
+            np.testing.assert_array_equal(view, before[k:])
+
+
 def test_shared_memory_is_written():
     theirs = np.arange(6.0)
     ours = xp.asarray(theirs, copy=False)

@@ -1,4 +1,4 @@
-"""Array: the handle users hold on a node of the graph. Operators, conversion to Python and NumPy, display.
+"""Array: the handle users hold on a node of the graph. Its operators and indexing.
 
 Operators record one node and compute nothing; whatever needs a value asks realize.py. The standard's
 functions stand in array_api/, on top of this file and record.py.
@@ -15,6 +15,7 @@ import numpy as np
 
 from toonygrad import dtypes, indexing, record, views
 from toonygrad.errors import shapes_error, storage_error
+from toonygrad.interchange import Interchange
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer, SharedBuffer
 from toonygrad.uop.node import UOp
@@ -106,10 +107,11 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
             array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
             array._view = None
             return array
+        elif isinstance(other, (np.ndarray, np.generic)):
+            # Before Python's scalars, of which numpy.float64 is one: NumPy's count with their data types.
+            right = node_of(from_foreign(call, np.asarray(other)))
         elif isinstance(other, _SCALARS):
             right = other
-        elif isinstance(other, (np.ndarray, np.generic)):
-            right = node_of(from_foreign(call, np.asarray(other)))
         else:
             return NotImplemented
         operands = (right, left) if reflected else (left, right)
@@ -129,7 +131,7 @@ def _in_place_operator(call: str, op: Op) -> _Binary:
     return method
 
 
-class Array:
+class Array(Interchange):
     """An n-dimensional array of the Python array API standard, computed when a value is asked for.
 
     Made by `asarray` and the other creation functions, not by calling the class.
@@ -140,9 +142,6 @@ class Array:
     __slots__ = ("__weakref__", "_uop", "_view")
     _uop: UOp
     _view: View | None
-
-    # A NumPy array or scalar on the left of an operator leaves it to the Array on the right.
-    __array_priority__ = 1000.0
 
     def __init__(self) -> None:
         raise TypeError("Array: make arrays with asarray, zeros, arange and the like")
@@ -242,93 +241,13 @@ class Array:
             raise ValueError("to_device: the CPU has no streams")
         return self
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The elements as a NumPy array, read-only and sharing memory unless `dtype` or `copy` asks for more.
-
-        Raises
-        ------
-        ValueError
-            `copy` is False and another data type is asked for.
-        """
-        array = realized(self).array
-        if dtype is not None and array.dtype != dtype:
-            if copy is False:
-                raise ValueError(
-                    f"__array__: {array.dtype} can't be seen as {np.dtype(dtype)} without a copy"
-                )
-            return array.astype(dtype)
-        if copy:
-            return array.copy()
-        view = array.view()
-        view.flags.writeable = False
-        return view
-
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[int, int] | None = None,
-        copy: bool | None = None,
-    ) -> Any:
-        """A DLPack capsule that shares the elements' memory, as NumPy's `__dlpack__`.
-
-        Raises
-        ------
-        BufferError
-            `copy` is False for another device, or for read-only memory and a consumer that can't be told so.
-        """
-        array = realized(self).array
-        if not array.flags.writeable and 0 in array.strides and self._view is None:
-            array = views.writable(self)  # one number seen as many is nothing to hand out for writing
-        knows_read_only = max_version is not None and max_version[0] >= 1
-        if not array.flags.writeable and not knows_read_only and copy is not False:
-            array = array.copy()
-        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Device type and number by DLPack: (1, 0), the CPU."""
-        return (1, 0)
-
-    # -- to Python ---------------------------------------------------------------------------------
-
-    def __bool__(self) -> bool:
-        return bool(_element(self, "bool"))
-
-    def __int__(self) -> int:
-        if self.dtype.kind == "c":
-            raise TypeError(f"int: a {self.dtype} array has no integer value")
-        return int(_element(self, "int"))
-
-    def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
-            raise TypeError(f"__index__: only arrays of integers are indices, not {self.dtype}")
-        return int(_element(self, "__index__"))
-
-    def __float__(self) -> float:
-        if self.dtype.kind == "c":
-            raise TypeError(f"float: a {self.dtype} array has no real value")
-        return float(_element(self, "float"))
-
-    def __complex__(self) -> complex:
-        return complex(_element(self, "complex"))
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len: a 0-d array has no length")
-        return self.shape[0]
+    def _memory(self) -> np.ndarray:
+        return realized(self).array
 
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise TypeError("iter: a 0-d array has no elements to go through")
         return (self[index] for index in range(self.shape[0]))
-
-    def __repr__(self) -> str:
-        array = realized(self).array
-        return f"Array({np.array2string(array, separator=', ', prefix='Array(')}, dtype={array.dtype})"
-
-    def __str__(self) -> str:
-        return str(realized(self).array)
 
     # -- reading and writing -----------------------------------------------------------------------
 
@@ -462,10 +381,6 @@ class Array:
 
     def __ipow__(self, other: Any, /) -> Array:
         return _in_place("__ipow__", self, self.__pow__(other))
-
-    def __hash__(self) -> int:
-        # As NumPy: == is elementwise, so an array can't be a key.
-        raise TypeError("unhashable type: 'Array'")
 
 
 # -- handles and nodes -----------------------------------------------------------------------------
@@ -678,13 +593,15 @@ def array_node(call: str, value: Any) -> UOp:
 
 
 def operand(call: str, value: Any) -> record.Operand:
-    """An argument that may be an Array or a Python scalar.
+    """An argument that may be an Array, a Python scalar, or one of NumPy's, which is a 0-d array.
 
     Raises
     ------
     TypeError
-        It is neither.
+        It is none of them.
     """
+    if isinstance(value, np.generic):
+        return node_of(from_foreign(call, np.asarray(value)))
     return value if isinstance(value, _SCALARS) else array_node(call, value)
 
 
@@ -712,12 +629,6 @@ def realize(*arrays: Array) -> None:
     realize_nodes(nodes)
     for array, node in zip(arrays, nodes, strict=True):
         _settle(array, node)
-
-
-def _element(array: Array, call: str) -> Any:
-    if array.size != 1 or array.ndim:
-        raise TypeError(f"{call}: only 0-d arrays have one value, not the shape {array.shape}")
-    return realized(array).array.item()
 
 
 def _array_like(call: str, value: Any) -> UOp | None:

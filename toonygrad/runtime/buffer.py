@@ -96,20 +96,26 @@ class Buffer:
     @property
     def is_seen(self) -> bool:
         """Whether there are other NumPy views of this memory, in the engine or outside."""
-        return self._references() not in _UNSEEN
-
-    def _references(self) -> tuple[int, int]:
         # A view of `array` holds it, or what `array` itself is a view of.
         array = self.array
+        return sys.getrefcount(array) != _UNSEEN or self._is_seen_beyond(array)
+
+    def _is_seen_beyond(self, array: np.ndarray) -> bool:
         base = array.base
-        return sys.getrefcount(array), sys.getrefcount(base) if isinstance(base, np.ndarray) else 0
+        return isinstance(base, np.ndarray) and sys.getrefcount(base) != _UNSEEN
 
     def __repr__(self) -> str:
         return f"Buffer(shape={self.array.shape}, dtype={self.array.dtype}, strides={self.array.strides})"
 
 
-# Of memory of its own, and of a view of memory that nobody else has.
-_UNSEEN = {Buffer(np.empty(2))._references(), Buffer(np.empty(2)[:1])._references()}
+def _count_unseen() -> int:
+    """References to an array that only its Buffer holds, as `is_seen` counts them."""
+    buffer = Buffer(np.empty(0))
+    array = buffer.array
+    return sys.getrefcount(array)
+
+
+_UNSEEN = _count_unseen()
 
 
 class SharedBuffer(Buffer):
@@ -132,11 +138,9 @@ class _PooledBuffer(Buffer):
 
     _block: _Block
 
-    def _references(self) -> tuple[int, int]:
-        array = self.array
+    def _is_seen_beyond(self, array: np.ndarray) -> bool:
         # As when it dies, but that `array` is a view itself.
-        beyond = sys.getrefcount(self._block.memory) - self._block.idle_references - 1
-        return sys.getrefcount(array), beyond
+        return sys.getrefcount(self._block.memory) != self._block.idle_references + 1
 
     # Bound here, because at the end of the interpreter a buffer may outlive this module's globals.
     def __del__(self, references_to: Callable[[object], int] = sys.getrefcount) -> None:
