@@ -16,7 +16,6 @@ from toonygrad import dtypes, record
 from toonygrad.array import (
     Array,
     array_node,
-    check_device,
     converted,
     from_foreign,
     from_node,
@@ -24,6 +23,7 @@ from toonygrad.array import (
     node_of,
     realize,
 )
+from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 
 __all__ = [

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, check_device, converted, from_node
+from toonygrad.array import Array, array_node, converted, from_node
+from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error, mixed_error
 

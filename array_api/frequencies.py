@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, check_device, from_node
+from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, real
 from toonygrad.array_api.manipulation import roll
+from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
 

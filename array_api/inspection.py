@@ -11,8 +11,8 @@ import numpy as np
 
 from toonygrad import dtypes as types
 from toonygrad import record
-from toonygrad.array import DEVICE, check_device
 from toonygrad.array_api.data_type import KINDS
+from toonygrad.devices import DEVICE, check_device
 
 __all__ = ["NamespaceInfo", "__array_namespace_info__"]
 

@@ -10,8 +10,9 @@ import math
 from typing import Any, Literal
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, check_device, from_node
+from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, flag, real, size
+from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.uop.ops import Ops
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, operand, true_positions
+from toonygrad.array import Array, array_node, from_node, operand
 from toonygrad.array_api.arguments import flag
 from toonygrad.errors import dtype_error
+from toonygrad.indexing import true_positions
 from toonygrad.uop.ops import Op, Ops
 
 __all__ = ["argmax", "argmin", "count_nonzero", "nonzero", "searchsorted", "where"]

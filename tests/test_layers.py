@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A module belongs to the layer with the longest name that begins its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("toonygrad.dtypes", "toonygrad.errors", "toonygrad.config"),
+    ("toonygrad.dtypes", "toonygrad.errors", "toonygrad.config", "toonygrad.devices"),
     ("toonygrad.uop",),
     ("toonygrad.schedule",),
     ("toonygrad.codegen",),
@@ -35,8 +35,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 ARRAY_API_MAY_IMPORT = (
     "toonygrad.array",
     "toonygrad.array_api",
+    "toonygrad.devices",
     "toonygrad.dtypes",
     "toonygrad.errors",
+    "toonygrad.indexing",
     "toonygrad.record",
     "toonygrad.uop.ops",
 )

@@ -6,14 +6,13 @@ functions stand in array_api/, on top of this file and record.py.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from toonygrad import dtypes, indexing, record, views
+from toonygrad.devices import DEVICE
 from toonygrad.errors import shapes_error, storage_error
 from toonygrad.interchange import Interchange
 from toonygrad.realize import in_memory, realize_nodes
@@ -22,9 +21,6 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
 from toonygrad.uop.shape import Shape, size_of
 from toonygrad.views import Step, View
-
-DEVICE = "cpu"
-VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
@@ -56,7 +52,7 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
         if block is None:
             views.write(cell, steps, (), realized(result).array)
         else:
-            _compute_into(cell, block, node_of(result))
+            views.compute_into(cell, block, node_of(result))
     return array
 
 
@@ -214,33 +210,6 @@ class Array(Interchange):
         realized(self)
         return self
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        """The namespace with the standard's functions: the module toonygrad.
-
-        Raises
-        ------
-        ValueError
-            A version of the standard that isn't provided.
-        """
-        if api_version is not None and api_version not in VERSIONS:
-            raise ValueError(
-                f"__array_namespace__: version {api_version!r} of the standard isn't provided: {VERSIONS}"
-            )
-        return sys.modules["toonygrad"]
-
-    def to_device(self, device: str, /, *, stream: Any = None) -> Array:
-        """This array on `device`, of which "cpu" is the only one.
-
-        Raises
-        ------
-        ValueError
-            Another device, or a stream, which the CPU doesn't have.
-        """
-        check_device("to_device", device)
-        if stream is not None:
-            raise ValueError("to_device: the CPU has no streams")
-        return self
-
     def _memory(self) -> np.ndarray:
         return realized(self).array
 
@@ -267,7 +236,7 @@ class Array(Interchange):
         movement = indexing.movement("__getitem__", items, self.shape)
         if movement is not None:
             return shared(self, *movement)
-        return from_node(indexing.gathered("__getitem__", node_of(self), items, true_positions))
+        return from_node(indexing.gathered("__getitem__", node_of(self), items))
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
         """Write elements, at once and seen by all that share them; in place where nobody needs the old ones.
@@ -469,14 +438,16 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
     if view is not None and view.cell is cell and view.steps == path:
         return  # its own elements: `x[i] += 1` has written them already
     whole = path == () and not views.is_shared(cell)
+    pending = not steps and in_memory(views.current(cell)) is None
+    mask = indexing.mask_of_all(items, array.shape) if pending else None
     block = None if path is None or isinstance(value, _SCALARS) else views.large_block(cell, path)
     node = _converted_value(call, value, array.dtype, computed=not whole and block is None)
     if whole:
-        cell._uop = from_node(_spread(call, node, array.shape))._uop
-    elif not steps and not node.shape and _is_mask(items, array):
-        cell._uop = from_node(record.where(call, items[0], node, node_of(array)))._uop  # type: ignore[arg-type]
+        cell._uop = from_node(views.spread(call, node, array.shape))._uop
+    elif mask is not None and not node.shape:
+        cell._uop = from_node(record.where(call, mask, node, views.current(cell)))._uop
     elif block is not None and in_memory(node) is None:
-        _compute_into(cell, block, _spread(call, node, shape))
+        views.compute_into(cell, block, views.spread(call, node, shape))
     else:
         written = realize_nodes([node])[0].arg.array
         del node  # whoever holds a node on the memory that is to be written makes it be copied
@@ -492,11 +463,6 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
             raise type(error)(f"{call}: {error}") from None
 
 
-def _compute_into(cell: views.Cell, block: Sequence[tuple[int, int, int]], value: UOp) -> None:
-    """Compute a value right where it is written."""
-    (cell._uop,) = realize_nodes([views.replaced(views.current(cell), block, value)])
-
-
 def _converted_value(call: str, value: Any, dtype: np.dtype, computed: bool) -> UOp:
     """What is to be written, in the data type of the array it is written to."""
     if isinstance(value, _SCALARS):
@@ -506,24 +472,6 @@ def _converted_value(call: str, value: Any, dtype: np.dtype, computed: bool) -> 
     if computed:
         realized(value)  # from now on it needs no elements of what is written
     return converted(call, node_of(value), dtype)
-
-
-def _is_mask(items: list[indexing.Item], array: Array) -> bool:
-    """Whether a key is one mask over all of an array that isn't computed: a choice that can be recorded."""
-    (item, *others) = items or [None]
-    if others or not isinstance(item, UOp) or item.dtype != dtypes.bool_:
-        return False
-    return item.shape == array.shape and in_memory(node_of(array)) is None
-
-
-def _spread(call: str, node: UOp, shape: Shape) -> UOp:
-    """A value in every place of `shape`; as NumPy has it, leading axes of size one may be too many."""
-    extra = len(node.shape) - len(shape)
-    if extra > 0 and size_of(node.shape[:extra]) == 1:
-        node = record.reshape(node, node.shape[extra:])
-    if record.common_shape(call, node.shape, shape) != shape:
-        raise shapes_error(call, (node.shape, shape))
-    return record.expand(node, shape)
 
 
 def from_numpy(array: np.ndarray) -> Array:
@@ -570,12 +518,6 @@ def converted(call: str, node: UOp, dtype: np.dtype) -> UOp:
     return record.cast(node, dtype)
 
 
-def check_device(call: str, device: Any) -> None:
-    """ValueError, naming the call, unless `device` is None or one there is."""
-    if device is not None and device != DEVICE:
-        raise ValueError(f"{call}: no device {device!r}; there is {DEVICE!r}")
-
-
 def array_node(call: str, value: Any) -> UOp:
     """The node of an argument that must be an Array.
 
@@ -603,15 +545,6 @@ def operand(call: str, value: Any) -> record.Operand:
     if isinstance(value, np.generic):
         return node_of(from_foreign(call, np.asarray(value)))
     return value if isinstance(value, _SCALARS) else array_node(call, value)
-
-
-def true_positions(node: UOp) -> list[UOp]:
-    """Positions of the elements of `node` that aren't zero, which it computes.
-
-    In row-major order: int64, one node for each of its axes.
-    """
-    (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    return [UOp.new(Ops.BUFFER, (), Buffer(positions)) for positions in np.nonzero(node.arg.array)]
 
 
 def realize(*arrays: Array) -> None:

@@ -1,8 +1,7 @@
 """Keys: integers, slices, None, Ellipsis, integer arrays and masks, as NumPy combines them.
 
 Without arrays a key is movement alone; with some, reading is one GATHER after the movement, and writing is
-left to NumPy. A mask's shape depends on its values, so a mask is computed when the key is read; the caller
-hands in how.
+left to NumPy. A mask's shape depends on its values, so a mask is computed when the key is read.
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
+from toonygrad.realize import realize_nodes
+from toonygrad.runtime.buffer import Buffer
 from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
 from toonygrad.views import Step
 
@@ -83,12 +85,8 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step
     return tuple(steps), tuple(result)
 
 
-def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable[[UOp], list[UOp]]) -> UOp:
+def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     """`node` at a key with arrays in it.
-
-    Parameters
-    ----------
-    positions_of : for a mask, the positions of its true elements, one int64 UOp for each of its axes
 
     Raises
     ------
@@ -107,7 +105,7 @@ def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable
         if isinstance(item, UOp) and item.dtype == dtypes.bool_ and not item.shape:
             # A 0-d mask is a new axis of size one, kept or dropped.
             axes.append(len(shape))
-            indices.extend(positions_of(record.reshape(item, (1,))))
+            indices.extend(true_positions(record.reshape(item, (1,))))
             places.append(place)
             shape.append(1)
             continue
@@ -116,7 +114,7 @@ def gathered(call: str, node: UOp, items: Sequence[Item], positions_of: Callable
             slices.append(_slice(call, item, size))
             shape.append(slices[-1][2])
         else:  # an integer beside arrays counts as a 0-d array
-            for index in _indices(call, item, len(slices), node.shape, positions_of):
+            for index in _indices(call, item, len(slices), node.shape):
                 extent = node.shape[len(slices)]
                 axes.append(len(shape))
                 indices.append(index)
@@ -160,6 +158,21 @@ def numpy_key(
     return tuple(key)
 
 
+def true_positions(node: UOp) -> list[UOp]:
+    """Positions of the elements of `node` that aren't zero, which it computes.
+
+    In row-major order: int64, one node for each of its axes.
+    """
+    (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
+    return [UOp.new(Ops.BUFFER, (), Buffer(positions)) for positions in np.nonzero(node.arg.array)]
+
+
+def mask_of_all(items: Sequence[Item], shape: Shape) -> UOp | None:
+    """The mask that is the whole key of an array of `shape`, and chooses from all its elements."""
+    item = items[0] if len(items) == 1 else None
+    return item if isinstance(item, UOp) and item.dtype == dtypes.bool_ and item.shape == shape else None
+
+
 _LARGEST = np.uint64(np.iinfo(dtypes.INDEX).max)
 
 
@@ -180,14 +193,12 @@ def _item(call: str, given: Any, as_node: Callable[[str, Any], UOp | None]) -> I
         raise IndexError(f"{call}: {kinds} are indices, not {type(given).__name__}") from None
 
 
-def _indices(
-    call: str, item: Item, axis: int, shape: Shape, positions_of: Callable[[UOp], list[UOp]]
-) -> list[UOp]:
+def _indices(call: str, item: Item, axis: int, shape: Shape) -> list[UOp]:
     if isinstance(item, int):
         return [UOp.scalar(_in_bounds(call, item, axis, shape[axis]), dtypes.INDEX)]
     assert isinstance(item, UOp)
     _check_mask(call, item, axis, shape)
-    return [item] if item.dtype != dtypes.bool_ else positions_of(item)
+    return [item] if item.dtype != dtypes.bool_ else true_positions(item)
 
 
 def _check_mask(call: str, item: UOp, axis: int, shape: Shape) -> None:

@@ -7,6 +7,7 @@ imports the ground layer only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.devices import check_device
 
 # NumPy's functions of elements and the standard's of the same meaning; most have the same name.
 _RENAMED = {
@@ -59,6 +61,9 @@ _OWN_AXES = ([(-2, -1), (-2, -1), (-2, -1)], [(-1,), (-2, -1), (-1,)])
 _DEFAULTS = {"where": True, "dtype": None}
 
 
+VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+
+
 class Interchange:
     """The methods by which others use an Array: Python's own, NumPy's, DLPack's."""
 
@@ -74,13 +79,39 @@ class Interchange:
         def ndim(self) -> int: ...
         @property
         def size(self) -> int: ...
-        def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType: ...
         def __setitem__(self, key: Any, value: Any, /) -> None: ...
 
         def _memory(self) -> np.ndarray:
             """The elements, computed if need be, in the memory where they are."""
 
     # -- to NumPy and other libraries --------------------------------------------------------------
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
+        """The namespace with the standard's functions: the module toonygrad.
+
+        Raises
+        ------
+        ValueError
+            A version of the standard that isn't provided.
+        """
+        if api_version is not None and api_version not in VERSIONS:
+            raise ValueError(
+                f"__array_namespace__: version {api_version!r} of the standard isn't provided: {VERSIONS}"
+            )
+        return sys.modules["toonygrad"]
+
+    def to_device(self, device: str, /, *, stream: Any = None) -> Self:
+        """This array on `device`, of which "cpu" is the only one.
+
+        Raises
+        ------
+        ValueError
+            Another device, or a stream, which the CPU doesn't have.
+        """
+        check_device("to_device", device)
+        if stream is not None:
+            raise ValueError("to_device: the CPU has no streams")
+        return self
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The elements as a NumPy array, read-only and sharing memory unless `dtype` or `copy` asks for more.

@@ -15,6 +15,7 @@ from weakref import ref
 import numpy as np
 
 from toonygrad import record
+from toonygrad.errors import shapes_error
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer, SharedBuffer, pool
 from toonygrad.schedule.ranges import viewed
@@ -92,7 +93,11 @@ def seen(memory: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray | None:
     """What movement shows of memory, as a NumPy view; None where strides can't express it."""
     for function, argument in steps:
         if function is record.slice_axes:
-            memory = memory[(*[_slice(*part) for part in argument], ...)]  # of shape (), without it a scalar
+            key: tuple[Any, ...] = (
+                *[_slice(*part) for part in argument],
+                ...,
+            )  # without ... a scalar may result
+            memory = memory[key]
         elif function is record.permute:
             memory = memory.transpose(argument)
         else:
@@ -217,6 +222,27 @@ def replaced(node: UOp, parts: Sequence[tuple[int, int, int]], value: UOp) -> UO
         behind = record.slice_axis(block, axis, end, 1, node.shape[axis] - end)
         value = record.concat([before, value, behind], axis)
     return value
+
+
+def spread(call: str, node: UOp, shape: Shape) -> UOp:
+    """A value to be written, in every place of `shape`; axes of size one in front may be too many.
+
+    Raises
+    ------
+    ValueError
+        It doesn't broadcast to `shape`.
+    """
+    extra = max(len(node.shape) - len(shape), 0)
+    if size_of(node.shape[:extra]) == 1:
+        node = record.reshape(node, node.shape[extra:])
+    if record.common_shape(call, node.shape, shape) != shape:
+        raise shapes_error(call, (node.shape, shape))
+    return record.expand(node, shape)
+
+
+def compute_into(cell: Cell, block: Sequence[tuple[int, int, int]], value: UOp) -> None:
+    """Compute a value right where it is written."""
+    (cell._uop,) = realize_nodes([replaced(current(cell), block, value)])
 
 
 def is_shared(cell: Cell) -> bool:
