@@ -120,6 +120,22 @@ def test_in_place_matmul():
     check(x, np.array([[2.0, 1.0], [4.0, 3.0]]))
 
 
+def test_in_place_operators_narrow_within_a_kind():
+    """As NumPy's "same kind": SciPy adds int64 counts to int32 ones, and multiplies by numpy.sqrt(2)."""
+    x = xp.asarray([1, 2], dtype=xp.float32)
+    row = x[:1]
+    x *= np.float64(2.5)
+    check(x, np.array([2.5, 5], np.float32))
+    row += xp.asarray([0.5])
+    check(x, np.array([3, 5], np.float32))
+    counts = xp.asarray([1, 2], dtype=xp.int32)
+    counts += xp.asarray([10, 20])
+    check(counts, np.array([11, 22], np.int32))
+    for array, other in ((counts, 1.5), (counts, x), (x, 1j), (xp.asarray([1], dtype=xp.uint8), counts)):
+        with pytest.raises(TypeError, match=r"__iadd__: .*can't be kept"):
+            array += other
+
+
 def test_numpy_arrays_and_scalars_beside_arrays():
     x = xp.asarray([1.0, 2.0])
     other = np.array([10.0, 20.0])

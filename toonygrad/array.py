@@ -38,12 +38,14 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
     """What `array op= other` leaves: the same handle on the new value, of the old type and shape."""
     if result is NotImplemented:
         return NotImplemented
-    if result.dtype != array.dtype:
+    if not np.can_cast(result.dtype, array.dtype, "same_kind"):
         raise TypeError(
             f"{call}: the result's data type {result.dtype} can't be kept in an array of {array.dtype}"
         )
     if result.shape != array.shape:
         raise shapes_error(call, (array.shape, result.shape))
+    if result.dtype != array.dtype:
+        result = from_node(record.cast(node_of(result), array.dtype))
     if array._view is None and not views.is_shared(array):
         array._uop = result._uop  # nobody else's memory: the new value is recorded
     else:
