@@ -20,6 +20,8 @@ __all__ = ["cumulative_prod", "cumulative_sum", "max", "mean", "min", "prod", "s
 
 Axes = int | tuple[int, ...] | None
 
+_NUMERIC = frozenset(dtypes.NUMERIC)
+
 
 def sum(x: Array, /, *, axis: Axes = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Array:
     """Sums over axes; 0 over no elements.
@@ -339,7 +341,7 @@ _WIDE = {
 def _widened(call: str, x: Array, dtype: DTypeLike | None) -> record.Node:
     node = array_node(call, x)
     target = _WIDE.get(node.dtype, node.dtype) if dtype is None else record.data_type(call, dtype)
-    if target == dtypes.bool_:
+    if target not in _NUMERIC:
         raise dtype_error(call, "numeric", target)
     return converted(call, node, target)
 

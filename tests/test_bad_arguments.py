@@ -251,11 +251,14 @@ MORE_WRONG: dict[tuple[str, str], tuple[Any, ...]] = {
     ("argmin", "axis"): ((0,), [0]),
     ("argsort", "axis"): ((0,), [0]),
     ("arange", "dtype"): (xp.bool,),
-    ("cumulative_sum", "dtype"): (xp.bool,),
-    ("fft.fftfreq", "dtype"): (xp.int64, xp.complex64),
+    **{
+        (name, "dtype"): (xp.bool, xp.float16)
+        for name in ("cumulative_prod", "cumulative_sum", "prod", "sum")
+    },
+    ("fft.fftfreq", "dtype"): (xp.int64, xp.complex64, xp.float16),
     ("fft.fftshift", "axes"): (99,),
     ("fft.ifftshift", "axes"): (99,),
-    ("fft.rfftfreq", "dtype"): (xp.int64, xp.complex64),
+    ("fft.rfftfreq", "dtype"): (xp.int64, xp.complex64, xp.float16),
     ("finfo", "type"): (xp.int8,),
     ("iinfo", "type"): (xp.float32,),
     **{(f"fft.{name}", "axes"): (99, 1.5, object()) for name in ("fftn", "ifftn", "rfftn", "irfftn")},
@@ -264,13 +267,13 @@ MORE_WRONG: dict[tuple[str, str], tuple[Any, ...]] = {
     ("meshgrid", "arrays"): ([MATRIX],),
     ("stack", "arrays"): ([xp.ones(4), FLOATS],),
     ("linalg.matrix_norm", "ord"): (7, 0, 0.5, xp.nan),
+    ("linalg.trace", "dtype"): (xp.bool, xp.float16),
     ("linalg.tensordot", "axes"): (99, -1, 1.5, ((0,), (99,)), ((0,), (0, 1)), ((0, 0), (0, 0))),
     ("linalg.vector_norm", "ord"): ("fro", None),
     ("linspace", "dtype"): (xp.bool,),
     ("permute_dims", "axes"): ((0,), (0, 1, 2)),
     ("reshape", "shape"): ((4, 2), (-1, -1), (-1, 4)),
     ("sort", "axis"): ((0,), [0]),
-    ("sum", "dtype"): (xp.bool,),
     ("tensordot", "axes"): (99, -1, 1.5, ((0,), (99,)), ((0,), (0, 1)), ((0, 0), (0, 0))),
 }
 
@@ -350,7 +353,7 @@ def test_arrays_of_every_kind_are_taken_or_refused(name):
     for parameter in ARRAY_PARAMETERS & set(call.arguments):
         usual = call.arguments[parameter]
         usual = usual if isinstance(usual, xp.Array) else FLOATS
-        others = [xp.astype(usual, dtype) for dtype in dtypes.ALL]
+        others = [xp.astype(usual, dtype) for dtype in (*dtypes.ALL, dtypes.float16)]
         others += [xp.ones(shape, dtype=dtype) for shape in SHAPES for dtype in {usual.dtype, dtypes.float64}]
         for array in others:
             changed = call.having(parameter, array)
