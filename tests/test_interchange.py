@@ -383,8 +383,21 @@ def test_dlpack_of_memory_that_nobody_may_write():
     assert address(untold) != address(frozen)
     with pytest.raises(BufferError):
         x.__dlpack__(copy=False)
-    with pytest.raises(BufferError):
-        LAYOUTS["repeated"].__dlpack__(copy=False)
+
+
+def test_dlpack_of_one_number_seen_as_many():
+    """What is handed out for writing has a place for each element, and the array sees what is written."""
+    for make in (
+        lambda: xp.ones((2, 3)),
+        lambda: xp.broadcast_to(xp.arange(3.0), (2, 3)),
+        lambda: xp.ones((2, 6))[:, ::2],
+    ):
+        x = make()
+        assert x.__dlpack__(copy=False) is not None
+        shared = np.from_dlpack(x)
+        shared[0, 1] = 7
+        assert float(x[0, 1]) == 7 and float(x[1, 1]) == 1
+    assert float(xp.ones((2, 3))[0, 1]) == 1
 
 
 def test_dlpack_outlives_the_array():

@@ -215,6 +215,13 @@ class Array(Interchange):
     def _memory(self) -> np.ndarray:
         return realized(self).array
 
+    def _shared_memory(self) -> np.ndarray:
+        cell, _ = _cell(self)
+        memory = in_memory(views.current(cell))
+        if memory is None or 0 in memory.arg.array.strides:
+            views.writable(cell)
+        return realized(self).array
+
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise TypeError("iter: a 0-d array has no elements to go through")

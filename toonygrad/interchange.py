@@ -84,6 +84,9 @@ class Interchange:
         def _memory(self) -> np.ndarray:
             """The elements, computed if need be, in the memory where they are."""
 
+        def _shared_memory(self) -> np.ndarray:
+            """The same, where others may write: one number seen as many gets memory for each first."""
+
     # -- to NumPy and other libraries --------------------------------------------------------------
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
@@ -150,7 +153,7 @@ class Interchange:
             Where the consumer wants the elements: None or (1, 0), the CPU.
         copy : bool, optional
             True copies and False never does. None copies where sharing isn't safe: read-only memory whose
-            consumer can't be told so, one element seen as many, and axes that run backwards.
+            consumer can't be told so, and axes that run backwards.
 
         Raises
         ------
@@ -168,15 +171,13 @@ class Interchange:
             raise RuntimeError(f"__dlpack__: the CPU has no streams, stream must be None and not {stream!r}")
         if dl_device is not None and dl_device != self.__dlpack_device__():
             raise BufferError(f"__dlpack__: the elements are on the CPU, not on the device {dl_device!r}")
-        memory = self._memory()
+        memory = self._shared_memory()
         least_step = min((step for size, step in zip(memory.shape, memory.strides) if size > 1), default=1)
         if least_step < 0 and copy is False:
             # torch 2.13 would end the process.
             raise BufferError("__dlpack__: an axis that runs backwards can't be shared, and copy is False")
-        if least_step == 0:
-            memory = _read_only(memory)
         told = isinstance(max_version, tuple) and max_version >= (1,)
-        if copy is None and (least_step <= 0 or not (memory.flags.writeable or told)):
+        if copy is None and (least_step < 0 or not (memory.flags.writeable or told)):
             copy = True
         return memory.__dlpack__(max_version=max_version, copy=copy)
 

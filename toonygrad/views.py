@@ -183,10 +183,6 @@ def write(cell: Cell, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any)
     MemoryError
         The elements are needed elsewhere as they are, and can't be copied.
     """
-    node = current(cell)
-    if node.op is not Ops.BUFFER:
-        realize_nodes([node])
-    del node
     memory = writable(cell)
     target = seen(memory, steps)
     if target is not None:
@@ -252,8 +248,11 @@ def is_shared(cell: Cell) -> bool:
 
 
 def writable(cell: Cell) -> np.ndarray:
-    """The memory of a computed cell, made its own where somebody else needs what is in there."""
+    """The memory of a cell, computed if need be, and its own where somebody else needs what is in there."""
     node = current(cell)
+    if node.op is not Ops.BUFFER:
+        realize_nodes([node])
+        node = current(cell)
     if node.op is Ops.BUFFER:
         buffer = node.arg
         del node
@@ -265,8 +264,8 @@ def writable(cell: Cell) -> np.ndarray:
             return cell._uop.arg.array
         if buffer.array.flags.writeable and _is_alone(cell):
             return buffer.array
-    memory = in_memory(cell._uop)
-    assert memory is not None  # the caller has had it computed
+    memory = in_memory(cell._uop)  # movement of other memory
+    assert memory is not None
     own = _copied(memory.arg.array)
     cell._uop = UOp.new(Ops.BUFFER, (), own)
     return own.array
