@@ -2,8 +2,8 @@
 
 codegen/transcendental.py lists them; the other transcendental rooms use `exponential` of a pair. The
 argument is k * ln 2 + r with |r| <= ln(2) / 2; r and its rounding error are kept as a pair, so that little
-more than the last addition rounds. The float32 forms run in float64 with shorter polynomials and round
-once; exp alone stays in float32. docs/minimax.py derives the coefficients.
+more than the last addition rounds. float32 takes a large part of k * ln 2 off without an error, and the
+other joins the small terms. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from toonygrad import dtypes
 from toonygrad.codegen.transcendental_arithmetic import (
     ONE_BITS,
     ROUNDER,
     ROUNDER_BITS,
+    ROUNDER_BITS_SINGLE,
     ROUNDER_SINGLE,
     SIGNIFICAND_BITS,
     SIGNIFICAND_BITS_SINGLE,
@@ -31,7 +31,9 @@ from toonygrad.codegen.transcendental_arithmetic import (
     pair_sum,
     polynomial,
     power_of_two,
+    power_of_two_single,
     quotient,
+    single,
 )
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -48,63 +50,71 @@ LN2_LOW_SINGLE = 1.4286068203094172e-06
 
 EXP = (
     0.5000000000000011,
-    0.16666666666666438,
-    0.04166666666652578,
-    0.008333333333473632,
-    0.0013888888944887556,
-    0.00019841269562402482,
-    2.4801491692059205e-05,
-    2.7557526027295704e-06,
-    2.763077523348567e-07,
-    2.502247152636644e-08,
+    0.16666666666666452,
+    0.041666666666528046,
+    0.008333333333476696,
+    0.0013888888943998376,
+    0.00019841269535585983,
+    2.480149279720071e-05,
+    2.7557565776761634e-06,
+    2.763034490210652e-07,
+    2.5005469922555872e-08,
+)
+EXP_SINGLE = (
+    0.4999999403953552,
+    0.1666652113199234,
+    0.04166827350854874,
+    0.00836868304759264,
+    0.0013820049352943897,
 )
 EXP_SHORT = (
-    0.4999999345162451,
-    0.16666520459471987,
-    0.041668377807988204,
-    0.008368763431221286,
-    0.0013816565402807216,
+    0.499999934123235,
+    0.16666520115317046,
+    0.04166839432137448,
+    0.008368779427997176,
+    0.0013814456953483312,
 )
 EXPM1 = (
     0.16666666666666677,
-    0.041666666666666644,
-    0.008333333333321263,
-    0.0013888888888894792,
-    0.00019841269887327338,
-    2.480158731152044e-05,
-    2.7557242828285227e-06,
-    2.7557279560970644e-07,
-    2.510954668081655e-08,
-    2.0914160360496906e-09,
+    0.041666666666666685,
+    0.00833333333332179,
+    0.0013888888888893632,
+    0.00019841269885373215,
+    2.4801587279264873e-05,
+    2.7557245103567363e-06,
+    2.7557329117913556e-07,
+    2.510870993844021e-08,
+    2.0894105173558386e-09,
 )
-EXPM1_SHORT = (
-    0.1666666630043646,
-    0.04166648258318033,
-    0.008333419847756788,
-    0.0013933278936703953,
-    0.00019821189762859255,
+EXPM1_SINGLE = (
+    0.5,
+    0.1666666567325592,
+    0.04166649281978607,
+    0.008333544246852398,
+    0.0013932340079918504,
+    0.00019763433374464512,
 )
 SINH = (
     0.16666666666666677,
-    0.008333333333321378,
-    0.0001984126988685407,
-    2.7557243408101217e-06,
-    2.5109331692369916e-08,
+    0.008333333333321376,
+    0.00019841269886867818,
+    2.755724337479455e-06,
+    2.5109356026169415e-08,
 )
-SINH_SHORT = (
-    0.16666666754072287,
-    0.008333289080699016,
-    0.00019904900678855284,
+SINH_SINGLE = (
+    0.1666654348373413,
+    0.008366553112864494,
 )
-COSH_SHORT = (
-    0.04166646087242708,
-    0.0013935283998268218,
+COSH_SINGLE = (
+    0.5,
+    0.041666459292173386,
+    0.0013935451861470938,
 )
 COSH = (
-    0.041666666666603645,
-    0.0013888888926930948,
-    2.4801508508961503e-05,
-    2.7625279725342907e-07,
+    0.041666666666603194,
+    0.0013888888927133971,
+    2.4801508228327233e-05,
+    2.7625377685932884e-07,
 )
 
 
@@ -163,21 +173,24 @@ def reduced_short(x: UOp) -> tuple[UOp, UOp]:
     return shifted, (shifted - (ROUNDER + 1023)).fma(-LN2, x)
 
 
-def exp_single(x: UOp) -> UOp:
-    """e ** x of float32, as `exponential` in float32 throughout: twice the elements in a vector."""
-    rounder = ROUNDER_SINGLE + 254
-    x = clamp(x, -110.0, 110.0)
+def reduced_single(x: UOp, rounder: float) -> tuple[UOp, UOp, UOp, UOp]:
+    """(k + rounder, first, small, r) of float32 where x = k * ln 2 + first + small, `first` has no error and
+    r is the sum of the two."""
     shifted = x.fma(LOG2_E, rounder)
     k = shifted - rounder
-    first = k.fma(-LN2_HIGH_SINGLE, x)
-    r = k.fma(-LN2_LOW_SINGLE, first)
-    one, rest = ordered_sum(number(1.0, dtypes.float32), r)
-    rest = rest + k.fma(-LN2_LOW_SINGLE, first - r)
-    result = one + (r * r).fma(polynomial(r, EXP_SHORT), rest)
-    pattern = shifted.bitcast(dtypes.int32)
+    first, small = k.fma(-LN2_HIGH_SINGLE, x), k * -LN2_LOW_SINGLE
+    return shifted, first, small, first + small
+
+
+def exp_single(x: UOp) -> UOp:
+    """e ** x of float32."""
+    shifted, first, small, r = reduced_single(clamp(x, -110.0, 110.0), ROUNDER_SINGLE + 254)
+    result = 1.0 + (first + (r * r).fma(polynomial(r, EXP_SINGLE), small))
+    # Two steps as in `scale`.
+    pattern = bits(shifted)
     half = pattern >> 1
     for part in (half, pattern - half):
-        result = result * (part << SIGNIFICAND_BITS_SINGLE).bitcast(dtypes.float32)
+        result = result * from_bits(part << SIGNIFICAND_BITS_SINGLE)
     return result
 
 
@@ -243,11 +256,24 @@ def exponential_of_negative(x: UOp) -> Pair:
     return scale(one, shifted), scale(rest + p[1], shifted)
 
 
-def expm1_short(x: UOp) -> UOp:
-    """e ** x - 1 good to 30 bits."""
-    shifted, r = reduced_short(clamp(x, -150.0, 150.0))
-    power = power_of_two(shifted)
-    return copysign(power.fma((r * r).fma(polynomial(r, (0.5, *EXPM1_SHORT)), r), power - 1.0), x)
+def less_one_single(x: UOp, rounder: float, one: float) -> tuple[UOp, UOp, UOp, UOp]:
+    """(power, high, low, square) of float32: power * e ** r - one = high + low, the first much the larger,
+    with power = one * 2 ** k; the square is that of r."""
+    shifted, first, small, r = reduced_single(x, rounder)
+    power = power_of_two_single(shifted)
+    less = power - one
+    high = power.fma(first, less)
+    low = power.fma(first, less - high)
+    square = r * r
+    return power, high, power.fma(square.fma(polynomial(r, EXPM1_SINGLE), small), low), square
+
+
+def expm1_single(x: UOp) -> UOp:
+    """e ** x - 1 of float32, by halves: 2 ** 128 is too large."""
+    power, high, low, square = less_one_single(clamp(x, -20.0, 89.0), ROUNDER_SINGLE + 126, 0.5)
+    half = high + (low + ((power - (power - 0.5)) - 0.5))  # what the 1/2 has lost where k is 25 or more
+    # Halves of subnormal numbers lose a bit, and the sum has no negative zero.
+    return square.eq(0.0).where(x, half + half)
 
 
 def hyperbolic(x: UOp, sine: bool) -> UOp:
@@ -283,30 +309,35 @@ def cosh(x: UOp) -> UOp:
     return hyperbolic(abs(x), sine=False)
 
 
-def hyperbolic_short(x: UOp) -> tuple[UOp, UOp, UOp, UOp]:
-    """(sinh k ln 2, cosh k ln 2, sinh r, cosh r) for |x| < 100."""
-    shifted, r = reduced_short(x)
-    growing = from_bits((bits(shifted) - 1) << SIGNIFICAND_BITS)
-    falling = from_bits((2045 - bits(shifted)) << SIGNIFICAND_BITS)
+def hyperbolic_single(x: UOp, sine: bool) -> UOp:
+    """sinh(x) or cosh(x) of float32, x >= 0, as `hyperbolic`."""
+    x = (x > 90.0).where(single(90.0), x)  # both are infinite from there on
+    shifted, first, small, r = reduced_single(x, ROUNDER_SINGLE + 124)
+    growing = power_of_two_single(shifted)
+    falling = (248 + ROUNDER_BITS_SINGLE - bits(shifted)).alu(Ops.MAXIMUM, 0)
+    falling = from_bits(falling << SIGNIFICAND_BITS_SINGLE)
+    sinh_k, cosh_k = growing - falling, growing + falling
     z = r * r
-    return (
-        growing - falling,
-        growing + falling,
-        (r * z).fma(polynomial(z, SINH_SHORT), r),
-        polynomial(z, (1.0, 0.5, *COSH_SHORT)),
-    )
+    sinh_rest = (r * z).fma(polynomial(z, SINH_SINGLE), small)
+    cosh_rest = z * polynomial(z, COSH_SINGLE)
+    if sine:
+        a, a_rest, b = sinh_k, (growing - sinh_k) - falling, cosh_k
+    else:
+        a, a_rest, b = cosh_k, (growing - cosh_k) + falling, sinh_k
+    high = b.fma(first, a)
+    low = b.fma(first, a - high) + a_rest
+    return (high + b.fma(sinh_rest, a.fma(cosh_rest, low))) * 4.0
 
 
-def sinh_short(x: UOp) -> UOp:
-    """Hyperbolic sine good to 30 bits."""
-    sinh_k, cosh_k, sinh_r, cosh_r = hyperbolic_short(clamp(x, -100.0, 100.0))
-    return copysign(cosh_k.fma(sinh_r, sinh_k * cosh_r), x)
+def sinh_single(x: UOp) -> UOp:
+    """Hyperbolic sine of float32."""
+    y = abs(x)
+    return copysign((y < 2.0**-14).where(y, hyperbolic_single(y, sine=True)), x)
 
 
-def cosh_short(x: UOp) -> UOp:
-    """Hyperbolic cosine good to 30 bits."""
-    sinh_k, cosh_k, sinh_r, cosh_r = hyperbolic_short(clamp(x, -100.0, 100.0))
-    return cosh_k.fma(cosh_r, sinh_k * sinh_r)
+def cosh_single(x: UOp) -> UOp:
+    """Hyperbolic cosine of float32."""
+    return hyperbolic_single(abs(x), sine=False)
 
 
 def tanh(x: UOp) -> UOp:
@@ -323,11 +354,12 @@ def tanh(x: UOp) -> UOp:
     return copysign(high + low, x)
 
 
-def tanh_short(x: UOp) -> UOp:
-    """Hyperbolic tangent good to 29 bits."""
+def tanh_single(x: UOp) -> UOp:
+    """Hyperbolic tangent of float32, as `tanh`: 1 from 9.011 on, and its neighbour from 8.664."""
     y = abs(x)
-    y = (y > 20.0).where(number(20.0), y)
-    shifted, r = reduced_short(y + y)
-    power = power_of_two(shifted)
-    u = power.fma((r * r).fma(polynomial(r, (0.5, *EXPM1_SHORT)), r), power - 1.0)
-    return copysign(u / (u + 2.0), x)
+    doubled = (y > 8.664).where(single(8.664), y)
+    _, high, low, _ = less_one_single(doubled + doubled, ROUNDER_SINGLE + 127, 1.0)
+    high, low = ordered_sum(high, low)
+    denominator = high + 2.0
+    result = quotient((high, low), (denominator, low + (high - (denominator - 2.0))))
+    return copysign((y > 9.0109).where(single(1.0), result[0] + result[1]), x)

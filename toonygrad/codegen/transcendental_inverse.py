@@ -7,14 +7,19 @@ quotient is a pair. docs/minimax.py derives the coefficients.
 
 from __future__ import annotations
 
+from toonygrad import dtypes
 from toonygrad.codegen.transcendental_arithmetic import (
     INFINITY,
+    SIGN_SINGLE,
     Pair,
+    about_reciprocal,
     bits,
     copysign,
+    from_bits,
     number,
     ordered_sum,
     polynomial,
+    single,
     sqrt,
 )
 from toonygrad.uop.node import UOp
@@ -26,52 +31,52 @@ QUARTER_PI_LOW = 3.061616997868383e-17
 # pi / 2 and pi have the same low part relative to the high one.
 PI = 4.0 * QUARTER_PI
 PI_LOW_RATIO = QUARTER_PI_LOW / QUARTER_PI
+QUARTER_PI_SINGLE = 0.7853981852531433
+QUARTER_PI_LOW_SINGLE = -2.1855694143368964e-08
 
 ASIN = (
     0.1666666666666676,
     0.07499999999970863,
-    0.044642857174582745,
-    0.030381942707889464,
-    0.022372215015074217,
-    0.01735161105691666,
-    0.013980836852754707,
-    0.011398743626283287,
-    0.010781376712673858,
-    0.0037015397015994892,
-    0.021720714494219473,
-    -0.021019743373439283,
-    0.03264269847510353,
+    0.04464285717456488,
+    0.03038194270970094,
+    0.02237221493829856,
+    0.017351612866574394,
+    0.01398081036783605,
+    0.011398996818654044,
+    0.010779766249061495,
+    0.003708302728703002,
+    0.02170269383500965,
+    -0.02099213211321123,
+    0.03262416815908637,
 )
-ASIN_SHORT = (
-    0.16666659989058646,
-    0.07500504197536041,
-    0.04451695349392887,
-    0.03180785379437762,
-    0.014437214455275004,
-    0.03752020003353145,
+ASIN_SINGLE = (
+    0.16666752099990845,
+    0.074953094124794,
+    0.045469459146261215,
+    0.024181358516216278,
+    0.042167533189058304,
 )
 ATAN = (
     -0.33333333333333315,
     0.19999999999993764,
-    -0.14285714284981318,
-    0.11111111068366687,
-    -0.09090907635836908,
-    0.07692276035512648,
-    -0.06666201985977013,
-    0.058776000451871736,
-    -0.05228701047486356,
-    0.04583988314510827,
-    -0.036974908206128504,
-    0.023437425480198386,
-    -0.008221598345646475,
+    -0.1428571428499801,
+    0.11111111070032444,
+    -0.09090907705095765,
+    0.07692277634696504,
+    -0.06666224909769652,
+    0.058778148117594846,
+    -0.05230040919486589,
+    0.04589512132734985,
+    -0.03711952319880728,
+    0.02365528563941691,
+    -0.008365434074052248,
 )
-ATAN_SHORT = (
-    -0.33333326913434447,
-    0.19999488924440684,
-    -0.14272054000352025,
-    0.10940692943360525,
-    -0.07982560951480519,
-    0.03869523221858674,
+ATAN_SINGLE = (
+    -0.3333323299884796,
+    0.19994166493415833,
+    -0.14174169301986694,
+    0.10155453532934189,
+    -0.05123960226774216,
 )
 
 
@@ -107,25 +112,40 @@ def acos(x: UOp) -> UOp:
     return high + (low + rest.fma(factor, base * PI_LOW_RATIO))
 
 
-def asin_short(x: UOp) -> UOp:
-    """Inverse sine of a float32 in float64."""
+def arc_sine_single(x: UOp) -> tuple[UOp, UOp, UOp]:
+    """(|x| > 1/2, s, asin(s) - s) of float32: s = sqrt((1 - |x|) / 2) where |x| > 1/2, else s = |x|."""
     y = abs(x)
     large = y > 0.5
     z = large.where(y.fma(-0.5, 0.5), y * y)
-    s = large.where(sqrt(z), y)
-    angle = (s * z).fma(polynomial(z, ASIN_SHORT), s)
-    return copysign(large.where(angle.fma(-2.0, PI / 2), angle), x)
+    root = sqrt(z)
+    root_rest = (-root).fma(root, z) * about_reciprocal(root, halved=True)
+    s = large.where(root, y)
+    return large, s, (s * z).fma(polynomial(z, ASIN_SINGLE), large.where(root_rest, 0.0))
 
 
-def acos_short(x: UOp) -> UOp:
-    """Inverse cosine of a float32 in float64."""
-    y = abs(x)
-    large = y > 0.5
-    z = large.where(y.fma(-0.5, 0.5), y * y)
-    s = large.where(sqrt(z), x)
-    angle = (s * z).fma(polynomial(z, ASIN_SHORT), s)
-    beyond = (x < 0.0).where(angle.fma(-2.0, PI), angle + angle)
-    return large.where(beyond, PI / 2 - angle)
+def angle_from_single(base: UOp, base_low: UOp, factor: UOp, s: UOp, rest: UOp) -> UOp:
+    """base + base_low + factor * (s + rest), float32; |base| is 0 or larger than |factor * s|."""
+    high = factor.fma(s, base)
+    return high + factor.fma(rest, factor.fma(s, base - high) + base_low)
+
+
+def asin_single(x: UOp) -> UOp:
+    """Inverse sine of float32, as `asin`."""
+    large, s, rest = arc_sine_single(x)
+    base, base_low = (large.where(single(2.0 * q), 0.0) for q in (QUARTER_PI_SINGLE, QUARTER_PI_LOW_SINGLE))
+    return copysign(angle_from_single(base, base_low, large.where(single(-2.0), 1.0), s, rest), x)
+
+
+def acos_single(x: UOp) -> UOp:
+    """Inverse cosine of float32, as `acos`."""
+    large, s, rest = arc_sine_single(x)
+    negative = x < 0.0
+    factor = negative.where(large.where(single(-2.0), 1.0), large.where(single(2.0), -1.0))
+    base, base_low = (
+        large.where(negative.where(single(4.0 * q), 0.0), 2.0 * q)
+        for q in (QUARTER_PI_SINGLE, QUARTER_PI_LOW_SINGLE)
+    )
+    return angle_from_single(base, base_low, factor, s, rest)
 
 
 def turned_ratio(y: UOp, x: UOp) -> tuple[UOp, UOp, UOp, UOp]:
@@ -135,7 +155,7 @@ def turned_ratio(y: UOp, x: UOp) -> tuple[UOp, UOp, UOp, UOp]:
     middle = (y > x * 0.5) & ~steep
     numerator = steep.where(-x, middle.where(y - x, y))
     denominator = steep.where(y, middle.where(x + y, x))
-    quarters = steep.where(number(2.0), middle.where(number(1.0), 0.0))
+    quarters = steep.where(number(2.0, x.dtype), middle.where(number(1.0, x.dtype), 0.0))
     return numerator, denominator, quarters, middle
 
 
@@ -182,25 +202,51 @@ def atan2(y: UOp, x: UOp) -> UOp:
     return copysign(angle_of_ratio(numerator, (denominator, denominator_rest), quarters), y)
 
 
-def short_angle(numerator: UOp, denominator: UOp, quarters: UOp) -> UOp:
-    """quarters * pi / 4 + atan(numerator / denominator), good to 30 bits."""
-    t = numerator / denominator
+def ratio_angle_single(numerator: UOp, denominator: Pair) -> Pair:
+    """atan(numerator / denominator) of float32 as a pair, for ratios within 1/2."""
+    t = numerator / denominator[0]
+    rest = (-t).fma(denominator[1], (-t).fma(denominator[0], numerator)) * about_reciprocal(denominator[0])
     z = t * t
-    return quarters.fma(QUARTER_PI, (t * z).fma(polynomial(z, ATAN_SHORT), t))
+    return t, (t * z).fma(polynomial(z, ATAN_SINGLE), rest)
 
 
-def atan_short(x: UOp) -> UOp:
-    """Inverse tangent of a float32 in float64."""
-    numerator, denominator, quarters, _ = turned_ratio(abs(x).alu(Ops.MINIMUM, 2.0**200), number(1.0))
-    return copysign(short_angle(numerator, denominator, quarters), x)
+def beyond_quarters_single(quarters: UOp, t: UOp, rest: UOp) -> UOp:
+    """quarters * pi / 4 + t + rest of float32."""
+    high, low = ordered_sum(quarters * QUARTER_PI_SINGLE, t)
+    return high + (low + quarters.fma(QUARTER_PI_LOW_SINGLE, rest))
 
 
-def atan2_short(y: UOp, x: UOp) -> UOp:
-    """Angle of the point (x, y), float32 in float64, where every quotient of theirs is normal; infinity
-    becomes larger than they are."""
-    across, up = abs(x).alu(Ops.MINIMUM, 2.0**300), abs(y).alu(Ops.MINIMUM, 2.0**300)
-    numerator, denominator, quarters, _ = turned_ratio(up, across)
-    denominator = denominator.alu(Ops.MAXIMUM, 2.0**-300)  # the point (0, 0)
+def atan_single(x: UOp) -> UOp:
+    """Inverse tangent of float32, as `atan`."""
+    y = abs(x)
+    y = (y > 2.0**60).where(single(2.0**60), y)
+    numerator, denominator, quarters, middle = turned_ratio(y, single(1.0))
+    denominator_rest = middle.where(y - (denominator - 1.0), 0.0)
+    t, rest = ratio_angle_single(numerator, (denominator, denominator_rest))
+    return copysign(beyond_quarters_single(quarters, t, rest), x)
+
+
+def atan2_single(y: UOp, x: UOp) -> UOp:
+    """Angle of the point (x, y), float32: of its image below the diagonal of the first quadrant, turned by
+    pi / 4 where it lies near that, and back."""
+    across, up = abs(x), abs(y)
+    steep = up > across
+    longer, shorter = steep.where(up, across), steep.where(across, up)
+    # So that neither the ratio's remainder nor the reciprocal under- or overflows.
+    scale = (longer < 2.0**64).where(single(2.0**60), 2.0**-20)
+    longer, shorter = longer * scale, shorter * scale
+    difference, total = shorter - longer, shorter + longer
+    middle = ~(difference <= longer * -0.5)  # two infinities too, whose difference is NaN
+    numerator, denominator = middle.where(difference, shorter), middle.where(total, longer)
+    denominator = (denominator < 2.0**-100).where(single(2.0**-100), denominator)  # the point (0, 0)
+    denominator_rest = middle.where(shorter - (total - longer), 0.0)
+    t, rest = ratio_angle_single(numerator, (denominator, denominator_rest))
+    infinite = longer.eq(INFINITY) & shorter.eq(shorter)
+    t, rest = infinite.where(single(0.0), t), infinite.where(single(0.0), rest)
     left = bits(x) < 0
-    numerator = left.where(-numerator, numerator)
-    return copysign(short_angle(numerator, denominator, left.where(4.0 - quarters, quarters)), y)
+    quarters = middle.where(single(1.0), 0.0)
+    quarters = steep.where(2.0 - quarters, quarters)
+    quarters = left.where(4.0 - quarters, quarters)
+    back = (steep ^ left).where(UOp.const(SIGN_SINGLE, dtypes.int32), 0)
+    t, rest = from_bits(bits(t) ^ back), from_bits(bits(rest) ^ back)
+    return copysign(beyond_quarters_single(quarters, t, rest), y)

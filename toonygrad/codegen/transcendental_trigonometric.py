@@ -1,9 +1,9 @@
 """sin, cos and tan in primitives.
 
 codegen/transcendental.py lists them. The argument is n * pi / 2 + r with |r| <= pi / 4, r and its rounding
-error a pair; sin r and cos r are both computed and n chooses. Up to FAST_LIMIT r comes from pi / 2 in three
-parts; beyond it from as many bits of 2 / pi as the argument's exponent asks for (Payne and Hanek), in
-64-bit integers. docs/minimax.py derives the coefficients.
+error a pair; in float64 sin r and cos r are both computed and n chooses, in float32 n chooses coefficients.
+Up to FAST_LIMIT r comes from pi / 2 in three parts; beyond it from as many bits of 2 / pi as the argument's
+exponent asks for (Payne and Hanek), in 64-bit integers. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from toonygrad.codegen.transcendental_arithmetic import (
     INFINITY,
     NAN,
     ROUNDER,
+    ROUNDER_SINGLE,
     SIGN,
+    SIGN_SINGLE,
     SIGNIFICAND,
     SIGNIFICAND_BITS,
+    SIGNIFICAND_BITS_SINGLE,
+    SIGNIFICAND_SINGLE,
     Pair,
     bits,
     exact_product,
@@ -25,6 +29,7 @@ from toonygrad.codegen.transcendental_arithmetic import (
     ordered_sum,
     polynomial,
     quotient,
+    single,
 )
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -40,32 +45,47 @@ TWO_OVER_PI = 0.6366197723675814
 # about 2 ** -62.
 FAST_LIMIT = 2.0**32
 
+# For float32 the same with 72 bits. x - n * HIGH is a multiple of 2 ** -24 for n > 0, and fits.
+HALF_PI_HIGH_SINGLE = 1.5707962512969971
+HALF_PI_MIDDLE_SINGLE = 7.549790126404332e-08
+HALF_PI_LOW_SINGLE = -1.7151245100058819e-15
+# Up to here 2 / pi, rounded to float32, still finds an n that leaves |r| <= 1.003 * pi / 4.
+FAST_LIMIT_SINGLE = 2.0**17
+
 SIN = (
     -0.1666666666666663,
-    0.008333333333321846,
-    -0.00019841269829366884,
-    2.755731354290269e-06,
-    -2.505073530503205e-08,
-    1.5895498844438406e-10,
+    0.008333333333321842,
+    -0.00019841269829361228,
+    2.7557313539918212e-06,
+    -2.5050734688417443e-08,
+    1.5895455766545097e-10,
 )
-SIN_SHORT = (
-    -0.16666666640772626,
-    0.00833332930104756,
-    -0.00019839311135192982,
-    2.7181136713728847e-06,
+SIN_SINGLE = (
+    -0.16666653752326965,
+    0.008332106284797192,
+    -0.0001950788573594764,
 )
 COS = (
     0.041666666666666595,
-    -0.001388888888887334,
-    2.4801587288999833e-05,
-    -2.7557314216255334e-07,
-    2.0875705285990283e-09,
-    -1.135874393479792e-11,
+    -0.0013888888888873338,
+    2.4801587288996973e-05,
+    -2.7557314214971417e-07,
+    2.0875705045932436e-09,
+    -1.1358728007195408e-11,
 )
-COS_SHORT = (
-    0.04166664568811848,
-    -0.001388731652488785,
-    2.4433178752639506e-05,
+COS_SINGLE = (
+    0.04166664555668831,
+    -0.0013887305976822972,
+    2.443165249133017e-05,
+)
+TAN_SINGLE = (
+    0.3333335220813751,
+    0.13332577049732208,
+    0.05406986549496651,
+    0.021230122074484825,
+    0.010972118936479092,
+    -8.44558235257864e-05,
+    0.0044624716974794865,
 )
 
 
@@ -82,11 +102,15 @@ def fast_reduction(x: UOp) -> Reduced:
     return r, n.fma(-HALF_PI_LOW, error + middle_rest), bits(shifted)
 
 
-def fast_reduction_short(x: UOp) -> Reduced:
-    """As `fast_reduction` for a float32 in float64, without the error."""
-    shifted = x.fma(TWO_OVER_PI, ROUNDER)
-    n = shifted - ROUNDER
-    return n.fma(-HALF_PI_MIDDLE, n.fma(-HALF_PI_HIGH, x)), number(0.0), bits(shifted)
+def fast_reduction_single(x: UOp) -> Reduced:
+    """As `fast_reduction` for float32, 0 <= x <= FAST_LIMIT_SINGLE."""
+    shifted = x.fma(TWO_OVER_PI, ROUNDER_SINGLE)
+    n = shifted - ROUNDER_SINGLE
+    first = n.fma(-HALF_PI_HIGH_SINGLE, x)
+    r = first - n * HALF_PI_MIDDLE_SINGLE
+    # The difference is exact: `first` is a multiple of the product's last place, or zero.
+    error = n.fma(-HALF_PI_MIDDLE_SINGLE, first - r)
+    return r, n.fma(-HALF_PI_LOW_SINGLE, error), bits(shifted)
 
 
 def whole_product(a: UOp, b: UOp) -> tuple[UOp, UOp]:
@@ -99,6 +123,14 @@ def whole_product(a: UOp, b: UOp) -> tuple[UOp, UOp]:
     return a_high * b_high + (middle >> 32) + (other >> 32), (other << 32) | (low & 0xFFFFFFFF)
 
 
+def aligned_bits(start: UOp, count: int) -> list[UOp]:
+    """As many words of 64 bits of 2 / pi, from bit `start` on."""
+    word, shift = start >> 6, (start & 63).cast(dtypes.uint64)
+    back = 63 - shift
+    words = [UOp.new(Ops.TWO_OVER_PI, (word + i,)) for i in range(count + 1)]
+    return [(words[i] << shift) | ((words[i + 1] >> 1) >> back) for i in range(count)]
+
+
 def slow_reduction(x: UOp) -> Reduced:
     """(r, its error, an integer that is n modulo 4) for every |x| >= 1; NaN for inf and NaN.
 
@@ -108,11 +140,7 @@ def slow_reduction(x: UOp) -> Reduced:
     """
     pattern = bits(abs(x))
     significand = ((pattern & SIGNIFICAND) | (1 << SIGNIFICAND_BITS)).cast(dtypes.uint64)
-    start = (pattern >> SIGNIFICAND_BITS) - (1075 + 2)
-    word, shift = start >> 6, (start & 63).cast(dtypes.uint64)
-    back = 63 - shift
-    words = [UOp.new(Ops.TWO_OVER_PI, (word + i,)) for i in range(4)]
-    aligned = [(words[i] << shift) | ((words[i + 1] >> 1) >> back) for i in range(3)]
+    aligned = aligned_bits((pattern >> SIGNIFICAND_BITS) - (1075 + 2), 3)
     middle_high, middle_low = whole_product(significand, aligned[1])
     low_high, _ = whole_product(significand, aligned[2])
     low = middle_low + low_high
@@ -135,15 +163,42 @@ def slow_reduction(x: UOp) -> Reduced:
     return from_bits(bits(r) ^ flip), from_bits(bits(error) ^ flip), (n ^ negative) - negative
 
 
-def reduction(x: UOp, fast: Reduced) -> Reduced:
-    """`fast`, guarded: for every x."""
-    near = abs(x) <= FAST_LIMIT
+def slow_reduction_single(x: UOp) -> Reduced:
+    """As `slow_reduction` for float32, x >= 1: 96 bits of 2 / pi times the significand leave 62 bits of
+    fraction, of which 30 may be leading zeros."""
+    pattern = bits(x)
+    significand = (pattern & SIGNIFICAND_SINGLE) | (1 << SIGNIFICAND_BITS_SINGLE)
+    significand = significand.cast(dtypes.int64).cast(dtypes.uint64)
+    start = (pattern >> SIGNIFICAND_BITS_SINGLE).cast(dtypes.int64) - (150 + 2)
+    first, second = aligned_bits(start, 2)
+    product = significand * first + ((significand * (second >> 32)) >> 32)
+    n = ((product + (1 << 61)) >> 62).cast(dtypes.int32)
+    fraction = (product << 2).cast(dtypes.int64).cast(dtypes.float64)
+    r = (x < INFINITY).where(fraction * (HALF_PI_HIGH * 2.0**-64), NAN)
+    high = r.cast(dtypes.float32)
+    return high, (r - high.cast(dtypes.float64)).cast(dtypes.float32), n
+
+
+def reduction(x: UOp, limit: float, fast: Reduced, slow: Reduced) -> Reduced:
+    """`fast` up to a limit of |x|, guarded, and `slow` beyond."""
+    # NaN passes: it needs no slow way to stay what it is.
+    near = ~(abs(x) > limit)
     # The slow way isn't right for small x, and a guard's slow alternative must be right for all.
     r, error, n = (
-        UOp.new(Ops.GUARDED, (quick, near.where(quick, slow), near))
-        for quick, slow in zip(fast, slow_reduction(x), strict=True)
+        UOp.new(Ops.GUARDED, (quick, near.where(quick, other), near))
+        for quick, other in zip(fast, slow, strict=True)
     )
     return r, error, n
+
+
+def reduction_double(x: UOp) -> Reduced:
+    """`reduction` of float64."""
+    return reduction(x, FAST_LIMIT, fast_reduction(x), slow_reduction(x))
+
+
+def reduction_single(x: UOp) -> Reduced:
+    """`reduction` of float32, x >= 0."""
+    return reduction(x, FAST_LIMIT_SINGLE, fast_reduction_single(x), slow_reduction_single(x))
 
 
 def sine_and_cosine(r: UOp, error: UOp) -> tuple[Pair, Pair]:
@@ -163,7 +218,7 @@ def turned(n: UOp, value: UOp) -> UOp:
 
 def sin(x: UOp) -> UOp:
     """Sine of float64."""
-    r, error, n = reduction(x, fast_reduction(x))
+    r, error, n = reduction_double(x)
     sine, cosine = sine_and_cosine(r, error)
     odd = (n & 1).ne(0)
     result = odd.where(cosine[0], sine[0]) + odd.where(cosine[1], sine[1])
@@ -172,7 +227,7 @@ def sin(x: UOp) -> UOp:
 
 def cos(x: UOp) -> UOp:
     """Cosine of float64."""
-    r, error, n = reduction(x, fast_reduction(x))
+    r, error, n = reduction_double(x)
     sine, cosine = sine_and_cosine(r, error)
     odd = (n & 1).ne(0)
     result = odd.where(sine[0], cosine[0]) + odd.where(sine[1], cosine[1])
@@ -181,7 +236,7 @@ def cos(x: UOp) -> UOp:
 
 def tan(x: UOp) -> UOp:
     """Tangent of float64."""
-    r, error, n = reduction(x, fast_reduction(x))
+    r, error, n = reduction_double(x)
     sine, cosine = sine_and_cosine(r, error)
     sine, cosine = ordered_sum(*sine), ordered_sum(*cosine)
     odd = (n & 1).ne(0)
@@ -191,30 +246,38 @@ def tan(x: UOp) -> UOp:
     return x.eq(0.0).where(x, from_bits(bits(high + low) ^ (n << 63)))
 
 
-def short_sine_and_cosine(r: UOp) -> tuple[UOp, UOp]:
-    """(sin r, cos r), good to 30 bits."""
+def sine_or_cosine_single(r: UOp, error: UOp, cosine: UOp) -> UOp:
+    """sin or, where `cosine` holds, cos of r + error, float32."""
     z = r * r
-    return (r * z).fma(polynomial(z, SIN_SHORT), r), polynomial(z, (1.0, -0.5, *COS_SHORT))
+    one = z.fma(-0.5, 1.0)
+    one_rest = (-r).fma(error, z.fma(-0.5, 1.0 - one))
+    chosen = [cosine.where(single(c), single(s)) for c, s in zip(COS_SINGLE, SIN_SINGLE, strict=True)]
+    rest = (cosine.where(z, r) * z).fma(polynomial(z, chosen), cosine.where(one_rest, error))
+    return cosine.where(one, r) + rest
 
 
-def sin_short(x: UOp) -> UOp:
-    """Sine of a float32 in float64."""
-    r, _, n = reduction(x, fast_reduction_short(x))
-    sine, cosine = short_sine_and_cosine(r)
-    return x.eq(0.0).where(x, turned(n, (n & 1).ne(0).where(cosine, sine)))
+def sin_single(x: UOp) -> UOp:
+    """Sine of float32."""
+    r, error, n = reduction_single(abs(x))
+    result = sine_or_cosine_single(r, error, (n & 1).ne(0))
+    return from_bits(bits(result) ^ (((n << 30) ^ bits(x)) & SIGN_SINGLE))
 
 
-def cos_short(x: UOp) -> UOp:
-    """Cosine of a float32 in float64."""
-    r, _, n = reduction(x, fast_reduction_short(x))
-    sine, cosine = short_sine_and_cosine(r)
-    return turned(n + (n & 1), (n & 1).ne(0).where(sine, cosine))
+def cos_single(x: UOp) -> UOp:
+    """Cosine of float32."""
+    r, error, n = reduction_single(abs(x))
+    result = sine_or_cosine_single(r, error, (n & 1).eq(0))
+    return from_bits(bits(result) ^ (((n + 1) << 30) & SIGN_SINGLE))
 
 
-def tan_short(x: UOp) -> UOp:
-    """Tangent of a float32 in float64."""
-    r, _, n = reduction(x, fast_reduction_short(x))
-    sine, cosine = short_sine_and_cosine(r)
-    odd = (n & 1).ne(0)
-    result = odd.where(cosine, sine) / odd.where(sine, cosine)
-    return x.eq(0.0).where(x, from_bits(bits(result) ^ (n << 63)))
+def tan_single(x: UOp) -> UOp:
+    """Tangent of float32: tan r or -1 / tan r."""
+    r, error, n = reduction_single(abs(x))
+    z, z_rest = exact_product(r, r)
+    # What the errors of r and of its square make of the rest: near pi / 4, where it shows, these factors.
+    error = z_rest.fma(r * 0.6, error.fma(z * 1.5, error))
+    high, low = ordered_sum(r, (r * z).fma(polynomial(z, TAN_SINGLE), error))
+    inverse = -1.0 / high
+    inverse = inverse.fma(inverse.fma(low, inverse.fma(high, 1.0)), inverse)
+    result = (n & 1).ne(0).where(inverse, high)
+    return from_bits(bits(result) ^ (bits(x) & SIGN_SINGLE))
