@@ -324,7 +324,7 @@ def test_pairs_with_what_is_no_array_are_refused(name):
         (lambda: xp.sum(FLOATS, axis=1.0), "sum: axis must be an integer, not float"),
         (lambda: xp.sum(FLOATS, axis="x"), "sum: axis must be an integer, not str"),
         (lambda: xp.isdtype("text", "bool"), "isdtype: 'text' is no data type"),
-        (lambda: xp.realize(1.0), "realize: takes Arrays, not float"),
+        (lambda: xp.realize(1.0), "realize: takes an Array, not float"),
         (lambda: FLOATS @ 2.0, "unsupported operand"),
         (lambda: ~FLOATS, "__invert__: integer or boolean data types are allowed, not float64"),
         (lambda: -TRUTHS, "__neg__: numeric"),

@@ -26,6 +26,11 @@ from toonygrad.views import Step, View
 # records.
 MOST_PENDING = 512
 
+# Nodes of numbers that stood beside arrays lately, which take longer to make than all the rest. None of zeros
+# and complex numbers, for 0.0 and -0.0 are equal.
+_recent: dict[tuple[Any, np.dtype], UOp] = {}
+_MOST_RECENT = 256
+
 _new = object.__new__
 _SCALARS = (bool, int, float, complex)
 _Binary = Callable[["Array", Any], "Array"]
@@ -72,6 +77,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
     allowed = record.allowed(op)
     comparison = op in COMPARISONS
     keeps_dtype = record.KEEPS_DTYPE
+    recent = _recent
 
     def method(self: Array, other: Any, /) -> Array:
         left = self._uop
@@ -99,7 +105,13 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
                 array._view = None
                 return array
         elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
-            right = record.number(call, other, dtype)
+            right = recent.get((other, dtype)) if other else None
+            if right is None:
+                right = record.number(call, other, dtype)
+                if other and kind is not complex:
+                    if len(recent) >= _MOST_RECENT:
+                        recent.clear()
+                    recent[other, dtype] = right
             array = _new(Array)
             sources = (right, left) if swapped else (left, right)
             array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
@@ -564,10 +576,7 @@ def realize(*arrays: Array) -> None:
     TypeError
         An argument isn't an Array.
     """
-    for array in arrays:
-        if not isinstance(array, Array):
-            raise TypeError(f"realize: takes Arrays, not {type(array).__name__}")
-    nodes = [node_of(array) for array in arrays]
+    nodes = [array_node("realize", array) for array in arrays]
     realize_nodes(nodes)
     for array, node in zip(arrays, nodes, strict=True):
         _settle(array, node)

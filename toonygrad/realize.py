@@ -172,15 +172,17 @@ def _walk(
             key.append(leaf.arg.layout)
             continue
         src = node.src
-        if len(src) == 2:
-            left, right = number.get(src[0]), number.get(src[1])
-            if left is not None and right is not None:  # most nodes, once their sources are done
-                entry: tuple = (node.op, node.arg, left, right)
-            else:
-                entry = ()
-        else:
-            entry = ()
-        if not entry:
+        entry: tuple | None = None
+        if len(src) == 2:  # most nodes
+            first, second = src
+            left, right = number.get(first), number.get(second)
+            if left is not None:  # once their sources are done
+                if right is not None:
+                    entry = (node.op, node.arg, left, right)
+                elif second.op is scalar:
+                    leaves.append(second)
+                    entry = (node.op, node.arg, left, second.dtype)
+        if entry is None:
             before = len(stack)
             for source in src:
                 if source not in number and source.op is not scalar:

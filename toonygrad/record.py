@@ -31,7 +31,7 @@ MOST_DIMENSIONS = 64
 # The functions that move elements, pick some or convert them, and so take float16; every other one computes.
 _MOVING = """
 astype broadcast_arrays broadcast_to concat diagonal empty_like expand_dims fftshift flip full_like ifftshift
-matrix_transpose meshgrid moveaxis ones_like permute_dims repeat reshape roll squeeze stack take
+matrix_transpose meshgrid moveaxis ones_like permute_dims realize repeat reshape roll squeeze stack take
 take_along_axis tile tril triu unstack where zeros_like
 """
 MOVES = frozenset(_MOVING.split())
