@@ -58,7 +58,9 @@ def _environment() -> bytes:
     The dialect and the compiler count by their text, which a version number forgotten in a change can't get
     wrong.
     """
-    machinery = b"".join(Path(str(module.__file__)).read_bytes() for module in (cpu, compiling))
+    files = [Path(str(module.__file__)) for module in (cpu, compiling)]
+    files.append(files[-1].with_name("frontend.py"))  # importing it would import Numba
+    machinery = b"".join(file.read_bytes() for file in files)
     versions = (llvmlite.__version__, _numba_version(), sys.implementation.cache_tag)
     return hashlib.sha256(repr((host_target(), versions)).encode() + machinery).digest()
 
