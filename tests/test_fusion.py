@@ -348,6 +348,15 @@ def test_every_kernel_has_its_reason() -> None:
     assert "a kernel would grow too large" in kernels[0].reason
 
 
+def test_numbers_do_not_make_a_kernel_too_large() -> None:
+    x = xp.asarray(np.linspace(0, 1, 5000))
+    y = x
+    for k in range(60):
+        y = y * x + (k + 0.5)
+    (kernel,) = xp.explain(y).kernels
+    assert kernel.bytes_moved == kernel.bytes_least == 2 * 8 * 5000
+
+
 # -- the same bits for any number of threads -------------------------------------------------------
 
 

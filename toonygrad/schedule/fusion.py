@@ -348,7 +348,9 @@ def _limit_size(order: Sequence[UOp], stored: dict[UOp, str]) -> None:
     for node in order:
         if node.op in LEAVES:
             operations[node] = nothing
-            arrays[node] = frozenset((node,)) if node.op is Ops.ARGUMENT else nothing
+            arrays[node] = (
+                frozenset((node,)) if node.op is Ops.ARGUMENT and node.arg[3] is not None else nothing
+            )
             continue
         while True:
             below = frozenset((node,)).union(*(operations[s] for s in node.src))
