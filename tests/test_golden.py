@@ -38,6 +38,8 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "row_variance": lambda x, y: xp.var(x, axis=1),
     "softmax": lambda x, y: softmax(x),
     "layer_norm_float32": lambda x, y: layer_norm(x),
+    "pairwise_distances": lambda x, y: xp.sqrt(xp.sum((x[:, None] - y[None]) ** 2, axis=2)),
+    "product_int32": lambda x, y: x @ y.T,
     "sine": lambda x, y: xp.sin(x),
     "floor_division_int32": lambda x, y: x // y,
     "complex_product_complex128": lambda x, y: x * y + 1j,

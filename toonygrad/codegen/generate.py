@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from toonygrad.codegen.contractions import Contraction, shared_values
 from toonygrad.codegen.loops import Elementwise, Nest
 from toonygrad.codegen.lower import Body, lower
 from toonygrad.codegen.python_source import KernelSource, python_source
@@ -44,4 +45,7 @@ def nest(body: Body) -> Nest:
     if not body.reduces:
         row = tiled_range(body)
         return Elementwise(body).build() if row is None else Tiles(body).build(row)
+    shared = shared_values(body)
+    if shared is not None:
+        return Contraction(body).build(shared)
     return (Columns if runs_along_columns(body) else Rows)(body).build()

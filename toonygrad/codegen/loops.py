@@ -37,6 +37,12 @@ FEW_ROWS, ROW_PIECE = 64, 1 << 14
 TILE_SIDES, TILE_BYTES = (256, 128, 64, 32, 16), 1 << 17
 # Elements between the rows of a copy: without them neighbours in a column share few places of the cache.
 TILE_GAP = 16
+# A contraction's tile: rows that accumulate together, using what is loaded for a column; the most rows, and
+# bytes of a row, whose totals then stay in the first-level cache; and summands in a block.
+CONTRACTION_TOGETHER, CONTRACTION_ROWS, CONTRACTION_BYTES, CONTRACTION_DEPTH = 4, 32, 1024, 32
+# The most scratch arrays of a tile, the fewest results that make tiles to share out, the fewest columns that
+# fill vectors.
+CONTRACTION_COPIES, CONTRACTION_RESULTS, CONTRACTION_COLUMNS = 8, 4096, 16
 # Elements computed on the assumption that guards hold before that is checked.
 GUARD_BLOCK = 1024
 # Operations from which on a value is kept in the result's row and read back rather than computed again.

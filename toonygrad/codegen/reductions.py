@@ -85,6 +85,19 @@ def combine(op: Op, accumulated: UOp, value: UOp) -> UOp:
     return accumulated.alu(op, value)
 
 
+def joined(total: UOp, part: UOp) -> tuple[UOp, UOp]:
+    """A block's sum added to a total, and what rounding loses by that (Neumaier 1974)."""
+    grown = total + part
+    larger = abs(part) <= abs(total)
+    return grown, larger.where((total - grown) + part, (part - grown) + total)
+
+
+def with_lost(total: UOp, lost: UOp) -> UOp:
+    """A total with all that rounding has lost, added back at the end."""
+    # Infinities leave NaN in what was lost, and are right in the total.
+    return (abs(lost) < UOp.const(np.inf, lost.dtype)).where(total + lost, total)
+
+
 class Reducing(Builder):
     """What rows and columns share: stages of reductions, and splitting one into chunks."""
 
@@ -272,15 +285,10 @@ class Rows(Reducing):
                 else:
                     lost = variable(self.name("lost"), dtype)
                     before.append(assign(lost, identity(Ops.ADD, dtype)))
-                    # What rounding loses when a block joins the total (Neumaier 1974), added back at the end.
-                    grown = total + part
-                    larger = abs(part) <= abs(total)
-                    rest = larger.where((total - grown) + part, (part - grown) + total)
+                    grown, rest = joined(total, part)
                     block_end += [assign(lost, lost + rest), assign(total, grown)]
                     exact = variable(self.name("sum"), dtype)
-                    # Infinities leave NaN in what was lost, and are right in the total.
-                    finite = abs(lost) < UOp.const(np.inf, dtype)
-                    after.append(assign(exact, finite.where(total + lost, total)))
+                    after.append(assign(exact, with_lost(total, lost)))
                     result = exact
             else:
                 inside.append(assign(total, combine(node.arg, total, value)))

@@ -7,6 +7,8 @@ line up, and reads it through a transposed copy in scratch memory. generate.py a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from toonygrad.codegen.loops import (
     HI,
     LO,
@@ -42,12 +44,51 @@ def _transposed(body: Body, row: UOp) -> list[UOp]:
         for node in toposort(*(store.value for store in body.stores))
         if node.op is Ops.ACCESS
         and all(a.op is Ops.RANGE for a in node.src)
-        and abs(_step(node, row)) == 1 < abs(_step(node, column))
+        and abs(step_along(node, row)) == 1 < abs(step_along(node, column))
     ]
 
 
-def _step(node: UOp, a: UOp) -> int:
+def step_along(node: UOp, a: UOp) -> int:
+    """How far in memory an ACCESS moves with each step of a range."""
     return dict(zip(node.src, node.arg[2], strict=True)).get(a, 0)
+
+
+class Side(NamedTuple):
+    """One side of a tile.
+
+    Attributes
+    ----------
+    over : the range
+    inside : how far from the tile's edge a loop over the tile stands
+    first, last : the values it takes in this tile, `last` excluded
+    extent : how many they are
+    """
+
+    over: UOp
+    inside: UOp
+    first: UOp
+    last: UOp
+    extent: UOp
+
+
+def copy_transposed(builder: Builder, node: UOp, rows: Side, columns: Side, apart: UOp, elements: int) -> UOp:
+    """The statement that copies a tile of an ACCESS into scratch, where it is read from then on.
+
+    Parameters
+    ----------
+    rows : the side along which memory runs, which is the copy's slow one
+    apart, elements : of the copy, how far its rows lie apart and how many elements it has room for
+    """
+    forward = step_along(node, rows.over) > 0
+    corner = {rows.over: rows.first if forward else rows.last - 1, columns.over: columns.first}
+    body = builder.body
+    over = body.outer + body.inner
+    (first,) = builder.arguments.concrete([node], {**builder.atoms, **corner}, body.sizes, over)
+    scratch = UOp.new(Ops.SCRATCH, (), (builder.name("tile"), node.dtype, elements))
+    stride = builder.arguments.stride(False, node.arg[0], step_along(node, columns.over))
+    row = rows.inside if forward else rows.extent - 1 - rows.inside
+    builder.results[node] = UOp.new(Ops.LOAD, (scratch, row * apart + columns.inside))
+    return UOp.new(Ops.TRANSPOSE, (scratch, apart, *first.src, stride, rows.extent, columns.extent))
 
 
 def _tile(rows: int, columns: int, itemsizes: int) -> tuple[int, int, int]:
@@ -57,11 +98,11 @@ def _tile(rows: int, columns: int, itemsizes: int) -> tuple[int, int, int]:
     side = next((s for s in TILE_SIDES if s * s * itemsizes <= TILE_BYTES), TILE_SIDES[-1])
     elements = side * (side + TILE_GAP)
     # Where one side can't be as long the other is longer.
-    wide = _evenly(columns, max(side, elements // min(rows, side) - TILE_GAP))
-    return _evenly(rows, elements // (wide + TILE_GAP)), wide, elements
+    wide = evenly(columns, max(side, elements // min(rows, side) - TILE_GAP))
+    return evenly(rows, elements // (wide + TILE_GAP)), wide, elements
 
 
-def _evenly(extent: int, most: int) -> int:
+def evenly(extent: int, most: int) -> int:
     """The length of as few pieces of `extent` as have at most `most`, and are about equal."""
     return -(-extent // -(-extent // most))
 
@@ -95,18 +136,14 @@ class Tiles(Builder):
             assign(first_column, step.alu(Ops.MODULO, per_row) * width),
             assign(last_column, (first_column + width).alu(Ops.MINIMUM, self.extent(column))),
         ]
-        apart = width + TILE_GAP
-        for node in packed:
-            forward = _step(node, row) > 0
-            corner = {row: first_row if forward else last_row - 1, column: first_column}
-            (first,) = self.arguments.concrete([node], {**self.atoms, **corner}, body.sizes, over)
-            scratch = UOp.new(Ops.SCRATCH, (), (self.name("tile"), node.dtype, elements))
-            stride = self.arguments.stride(False, node.arg[0], _step(node, column))
-            extents = (last_row - first_row, last_column - first_column)
-            statements.append(UOp.new(Ops.TRANSPOSE, (scratch, apart, *first.src, stride, *extents)))
-            here = self.atoms[row] - first_row if forward else last_row - 1 - self.atoms[row]
-            at = here * apart + (self.atoms[column] - first_column)
-            self.results[node] = UOp.new(Ops.LOAD, (scratch, at))
+        tile_rows = Side(row, self.atoms[row] - first_row, first_row, last_row, last_row - first_row)
+        tile_columns = Side(
+            column, self.atoms[column] - first_column, first_column, last_column, last_column - first_column
+        )
+        statements += [
+            copy_transposed(self, node, tile_rows, tile_columns, width + TILE_GAP, elements)
+            for node in packed
+        ]
         stores = [self.store(store) for store in body.stores]
         inside = self.inner_loop(self.atoms[column], first_column, last_column, stores)
         statements.append(loop(self.atoms[row], first_row, last_row, inside))
