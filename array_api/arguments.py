@@ -30,6 +30,11 @@ def flag(call: str, name: str, value: Any) -> bool:
     raise TypeError(f"{call}: {name} must be True or False, not {type(value).__name__}")
 
 
+def copying(call: str, value: Any) -> bool | None:
+    """The argument `copy`: yes, no, or None where it doesn't matter; TypeError where it is anything else."""
+    return None if value is None else flag(call, "copy", value)
+
+
 def size(call: str, name: str, value: Any) -> int:
     """How many elements an axis is to have.
 

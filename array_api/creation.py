@@ -23,6 +23,7 @@ from toonygrad.array import (
     node_of,
     realize,
 )
+from toonygrad.array_api.arguments import copying
 from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 
@@ -94,6 +95,7 @@ def asarray(
     """
     call = "asarray"
     check_device(call, device)
+    copy = copying(call, copy)
     target = None if dtype is None else record.data_type(call, dtype)
     if isinstance(obj, Array):
         same = target is None or target == obj.dtype
@@ -136,12 +138,10 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
 
     Raises
     ------
-    AttributeError
-        `x` has no `__dlpack__`.
     BufferError
         `x` is on another device, can't be exported, or not without the copy that was forbidden.
     TypeError
-        Its data type is none of the standard's.
+        `x` has no `__dlpack__`, or its data type is none of the standard's.
     ValueError
         There is no such device.
 
@@ -151,6 +151,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     """
     call = "from_dlpack"
     check_device(call, device)
+    copy = copying(call, copy)
     if isinstance(x, Array):
         return asarray(x, copy=copy)
     foreign = _exported(call, x, device, copy)
@@ -164,7 +165,7 @@ def _exported(call: str, x: Any, device: str | None, copy: bool | None) -> np.nd
     """The memory behind `__dlpack__`; from another device no capsule is taken unless `device` asks for it."""
     for method in ("__dlpack__", "__dlpack_device__"):
         if not hasattr(x, method):
-            raise AttributeError(f"{call}: {type(x).__name__} has no {method}")
+            raise TypeError(f"{call}: {type(x).__name__} has no {method}")
     place = x.__dlpack_device__()
     elsewhere = place != _CPU
     if elsewhere and (device is None or copy is False):

@@ -13,6 +13,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, converted, from_node
+from toonygrad.array_api.arguments import flag
 from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error, mixed_error
@@ -97,7 +98,7 @@ def astype(x: Array, dtype: DTypeLike, /, *, copy: bool = True, device: str | No
     node = array_node("astype", x)
     check_device("astype", device)
     target = record.data_type("astype", dtype)
-    if node.dtype == target and not copy:
+    if not flag("astype", "copy", copy) and node.dtype == target:
         return x
     return from_node(converted("astype", node, target))
 
@@ -206,7 +207,8 @@ def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> bool:
     The standard's "Data type functions", `isdtype`. float16 is of no kind, for nothing computes with it.
     """
     asked = record.data_type("isdtype", dtype)
-    return any(asked in _of_kind(one) for one in (kind if isinstance(kind, tuple) else (kind,)))
+    kinds = [_of_kind(one) for one in (kind if isinstance(kind, tuple) else (kind,))]
+    return any(asked in each for each in kinds)
 
 
 def result_type(*arrays_and_dtypes: Array | Scalar | DTypeLike) -> np.dtype:

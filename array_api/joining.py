@@ -12,6 +12,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, from_numpy, node_of, realized, shared
+from toonygrad.array_api.arguments import sequence
 from toonygrad.errors import dtype_error
 
 __all__ = ["concat", "repeat", "stack", "tile", "unstack"]
@@ -214,7 +215,7 @@ def tile(x: Array, repetitions: tuple[int, ...], /) -> Array:
 
 
 def _several(call: str, arrays: Any) -> list[record.Node]:
-    nodes = [array_node(call, array) for array in arrays]
+    nodes = [array_node(call, array) for array in sequence(call, "arrays", arrays)]
     if not nodes:
         raise ValueError(f"{call}: takes at least one Array")
     return nodes

@@ -12,6 +12,7 @@ from typing import Any
 
 from toonygrad import record
 from toonygrad.array import Array, array_node, from_node, permuted, reshaped, shared, sliced
+from toonygrad.array_api.arguments import copying, sequence
 from toonygrad.errors import shapes_error
 
 __all__ = [
@@ -248,7 +249,7 @@ def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
     """
     call = "permute_dims"
     node = array_node(call, x)
-    order = [record.one_axis(call, axis, len(node.shape)) for axis in axes]
+    order = [record.one_axis(call, axis, len(node.shape)) for axis in sequence(call, "axes", axes)]
     if sorted(order) != list(range(len(node.shape))):
         raise ValueError(f"{call}: {axes} doesn't name each of {len(node.shape)} axes once")
     return permuted(x, order)
@@ -282,7 +283,7 @@ def reshape(x: Array, /, shape: tuple[int, ...], *, copy: bool | None = None) ->
     The standard's "Manipulation functions", `reshape`.
     """
     node = array_node("reshape", x)
-    sizes = _completed(node.shape, shape)
+    sizes, copy = _completed(node.shape, shape), copying("reshape", copy)
     view = None if copy else reshaped(x, sizes)
     if view is not None:
         return view
