@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scalar_evaluator import evaluate, variable
 
+import toonygrad as xp
 from toonygrad import dtypes
 from toonygrad.codegen.complex_numbers import COMPLEX_RULES
 from toonygrad.codegen.integers import INTEGER_RULES
@@ -577,3 +578,22 @@ def test_powers_agree_at_special_values():
     ours, reference = rewritten(Ops.POW, z, w), interpreted(Ops.POW, z, w)
     for x, y in ((ours.real, reference.real), (ours.imag, reference.imag)):
         np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_quotients_are_the_same_interpreted_and_compiled(dtype):
+    """To the bit, also where NumPy's own division overflows on the way: by subnormal numbers."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    parts = [0.0, -0.0, 1.0, -3.5, np.inf, -np.inf, np.nan, 1e30, 1e-30, tiny, 5 * tiny]
+    numbers = np.array([complex(a, b) for a in parts for b in parts], dtype)
+    x, y = xp.asarray(numbers[:, None]), xp.asarray(numbers)
+    found = []
+    for mode in ("always", "never"):
+        with xp.config(compile=mode):
+            found.append(np.array(x / y))
+    compiled, interpreted = found
+    for mine, other in ((compiled.real, interpreted.real), (compiled.imag, interpreted.imag)):
+        np.testing.assert_array_equal(mine, other)
+    with xp.config(compile="never"):
+        quotient = xp.asarray(complex(6 * tiny), dtype=dtype) / xp.asarray(complex(2 * tiny), dtype=dtype)
+    assert complex(quotient) == 3

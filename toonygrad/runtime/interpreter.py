@@ -346,6 +346,18 @@ def _complex_log1p(z: np.ndarray) -> Any:
     return _joined(real, np.arctan2(b, 1 + a), z.dtype)
 
 
+def _complex_quotient(x: Any, y: Any) -> Any:
+    """By Smith's method, as in kernels: NumPy's takes a reciprocal, infinite for tiny divisors."""
+    swap = np.abs(y.real) < np.abs(y.imag)
+    larger, smaller = np.where(swap, y.imag, y.real), np.where(swap, y.real, y.imag)
+    u, v = np.where(swap, x.imag, x.real), np.where(swap, x.real, x.imag)
+    zero = larger == 0
+    ratio = np.where(zero, larger.dtype.type(0), smaller / larger)
+    divisor = np.where(zero, larger.dtype.type(0), larger + smaller * ratio)
+    imaginary = (v - u * ratio) / divisor
+    return _joined((u + v * ratio) / divisor, np.where(swap, -imaginary, imaginary), x.dtype)
+
+
 def _complex_power(x: np.ndarray, y: np.ndarray) -> Any:
     """Powers by the polar form in float64, small integer ones by multiplication; x ** 0 is 1 for every x.
 
@@ -517,6 +529,7 @@ _OF_KIND: dict[tuple[Op, str], Operation] = {
     (Ops.MINIMUM, "f"): _minimum,
     (Ops.FLOORDIV, "f"): _floor_quotient,
     (Ops.POW, "i"): _integer_power,
+    (Ops.DIV, "c"): _complex_quotient,
     (Ops.EXPM1, "c"): _complex_expm1,
     (Ops.TANH, "c"): _complex_tanh,
     (Ops.TAN, "c"): _complex_tan,
