@@ -274,13 +274,16 @@ def toposort(*roots: UOp, until: Container[UOp] = ()) -> list[UOp]:
         if node in done:
             stack.pop()
             continue
-        waiting = [] if node in until else [source for source in node.src if source not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-            continue
-        stack.pop()
-        done.add(node)
-        order.append(node)
+        ready = True
+        if node.src and node not in until:
+            for source in reversed(node.src):
+                if source not in done:
+                    stack.append(source)
+                    ready = False
+        if ready:
+            stack.pop()
+            done.add(node)
+            order.append(node)
     return order
 
 
