@@ -11,7 +11,7 @@ import pytest
 
 from toonygrad.config import Counters, LiveCounters, Settings, config, counters, counters_snapshot, settings
 
-VARIABLES = [f"TOONYGRAD_{name}" for name in ("COMPILE", "NUM_THREADS", "CACHE_DIR", "DEBUG")]
+VARIABLES = [f"TOONYGRAD_{name}" for name in ("COMPILE", "NUM_THREADS", "CACHE_DIR", "PROGRESS", "DEBUG")]
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,7 @@ def test_defaults(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     fresh = Settings()
     assert (fresh.compile, fresh.debug, fresh.cache_dir) == ("auto", 0, "/somewhere/toonygrad")
+    assert fresh.progress is True
     assert 1 <= fresh.num_threads <= (os.cpu_count() or 1)
 
 
@@ -34,15 +35,11 @@ def test_relative_xdg_cache_home_is_ignored(monkeypatch):
 
 
 def test_environment(monkeypatch):
-    for variable, text in zip(VARIABLES, ("always", "3", "/var/kernels", " 2 "), strict=True):
+    for variable, text in zip(VARIABLES, ("always", "3", "/var/kernels", " 0 ", " 2 "), strict=True):
         monkeypatch.setenv(variable, text)
     fresh = Settings()
-    assert (fresh.compile, fresh.num_threads, fresh.cache_dir, fresh.debug) == (
-        "always",
-        3,
-        "/var/kernels",
-        2,
-    )
+    assert (fresh.compile, fresh.num_threads, fresh.cache_dir) == ("always", 3, "/var/kernels")
+    assert (fresh.progress, fresh.debug) == (False, 2)
 
 
 @pytest.mark.parametrize("text", ["", "none", "None"])
@@ -59,6 +56,8 @@ def test_no_cache_directory(monkeypatch, text):
         ("TOONYGRAD_NUM_THREADS", "0"),
         ("TOONYGRAD_NUM_THREADS", "two"),
         ("TOONYGRAD_NUM_THREADS", "1.5"),
+        ("TOONYGRAD_PROGRESS", "yes"),
+        ("TOONYGRAD_PROGRESS", ""),
         ("TOONYGRAD_DEBUG", "-1"),
         ("TOONYGRAD_DEBUG", "yes"),
     ],
@@ -83,6 +82,8 @@ def test_bad_environment_names_the_variable(monkeypatch, variable, text):
         ("cache_dir", 3),
         ("cache_dir", b"/bytes"),
         ("cache_dir", "nul\0byte"),
+        ("progress", 1),
+        ("progress", None),
         ("debug", -1),
         ("debug", None),
     ],

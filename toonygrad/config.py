@@ -61,6 +61,16 @@ def _directory(value: object) -> str | None:
     return os.path.abspath(os.path.expanduser(path))
 
 
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected True or False, in a variable 1 or 0")
+
+
+def _switch_from_text(text: str) -> object:
+    return {"0": False, "1": True}.get(text.strip(), text)
+
+
 def _integer_from_text(text: str) -> object:
     try:
         return int(text)
@@ -104,6 +114,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "compile": _Setting(lambda: "auto", _compile_mode, str),
     "num_threads": _Setting(_usable_cores, _integer_at_least(1), _integer_from_text),
     "cache_dir": _Setting(_user_cache_directory, _directory, _directory_from_text),
+    "progress": _Setting(lambda: True, _switch, _switch_from_text),
     "debug": _Setting(lambda: 0, _integer_at_least(0), _integer_from_text),
 }
 
@@ -180,6 +191,9 @@ class Settings:
         Absolute path of the directory that holds compiled kernels; None keeps nothing on disk. From
         ``TOONYGRAD_CACHE_DIR``, where an empty text or ``none`` means None; default
         ``$XDG_CACHE_HOME/toonygrad`` or ``~/.cache/toonygrad``.
+    progress : bool
+        Whether the main thread, waiting for over a second for kernels to compile, says so on stderr where
+        that is a terminal. From ``TOONYGRAD_PROGRESS``, 1 or 0; default True.
     debug : int
         0 is silent; larger says more. From ``TOONYGRAD_DEBUG``; default 0.
 
@@ -195,6 +209,7 @@ class Settings:
     compile: CompileMode = _setting("compile")
     num_threads: int = _setting("num_threads")
     cache_dir: str | None = _setting("cache_dir")
+    progress: bool = _setting("progress")
     debug: int = _setting("debug")
 
     def __init__(self) -> None:
@@ -211,6 +226,7 @@ class _Changes(TypedDict, total=False):
     compile: CompileMode
     num_threads: int
     cache_dir: str | os.PathLike[str] | None
+    progress: bool
     debug: int
 
 
@@ -223,7 +239,7 @@ class config:
     Parameters
     ----------
     **changes
-        ``compile``, ``num_threads``, ``cache_dir`` and ``debug``, as described at `Settings`.
+        ``compile``, ``num_threads``, ``cache_dir``, ``progress`` and ``debug``, as described at `Settings`.
 
     Raises
     ------

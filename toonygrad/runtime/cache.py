@@ -1,7 +1,7 @@
 """Compiled kernels, kept in the process and on disk, so that one source compiles once a machine.
 
-The runtime asks `obtain_kernel` and never compiles by itself. May import config, errors and `compile.py`.
-Nothing here may import Numba: a process whose kernels are all on disk starts without it.
+The runtime asks `obtain_kernel` and never compiles by itself. May import config, errors, `compile.py` and
+`progress.py`, but never Numba: a process whose kernels are all on disk starts without it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from toonygrad.config import counters, settings
 from toonygrad.errors import CacheWarning
 from toonygrad.runtime import compile as compiling
 from toonygrad.runtime.compile import NativeKernel, Parameter, compile_kernel, host_target, load_kernel
+from toonygrad.runtime.progress import result_of
 
 __all__ = ["DiskCache", "kernel_key", "obtain_kernel"]
 
@@ -229,7 +230,7 @@ def _out_of_reach(function: Callable[..., NativeKernel], *arguments: Any) -> Nat
             made.set_exception(error)
 
     threading.Thread(target=work, name="toonygrad-compile").start()
-    return made.result()
+    return result_of(made)
 
 
 def _made(request: tuple[str, str, tuple[Parameter, ...]]) -> NativeKernel:

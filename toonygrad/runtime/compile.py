@@ -156,7 +156,7 @@ def kernel_llvm(source: str, name: str, parameters: Sequence[Parameter]) -> str:
     return str(_compiled(source, name, parameters, _target_machine()))
 
 
-# -- loading and calling --------------------------------------------------------------------------------------
+# -- loading and calling -------------------------------------------------------------------------------------
 
 
 class NativeKernel:
