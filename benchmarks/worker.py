@@ -89,7 +89,7 @@ class Work:
         if self.peer == "toonygrad":
             import toonygrad
 
-            toonygrad.release_memory()
+            toonygrad.trim_memory()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now

@@ -17,7 +17,7 @@ import toonygrad as xp
 from toonygrad import dtypes
 
 # Settings and counters, which have no arguments of the kinds below.
-OURS = {"config", "counters", "release_memory"}
+OURS = {"config", "counters", "trim_memory"}
 
 FLOATS = xp.asarray([1.0, 2.0, 3.0])
 INTEGERS = xp.asarray([1, 0, 2])

@@ -215,7 +215,7 @@ def test_threads_share_a_pool(fresh):
         worker.join()
     assert not failures
     kept = fresh.kept_bytes
-    assert kept == fresh.release() and fresh.kept_bytes == 0
+    assert kept == fresh.trim() and fresh.kept_bytes == 0
 
 
 def test_bytes_allocated_are_counted(fresh):
@@ -258,12 +258,12 @@ def test_the_default_bound_is_a_part_of_this_machine():
 
 
 @SIZES
-def test_release(fresh, shape):
+def test_trim(fresh, shape):
     kept, used = fresh.allocate(shape, F8), fresh.allocate(shape, F8)
     used.array[...] = 3
     del kept
-    assert fresh.release() == buffer._size_class(8 * shape[0])
-    assert (fresh.release(), fresh.kept_bytes) == (0, 0)
+    assert fresh.trim() == buffer._size_class(8 * shape[0])
+    assert (fresh.trim(), fresh.kept_bytes) == (0, 0)
     assert (used.array == 3).all()
 
 
@@ -374,12 +374,12 @@ gc.disable()
     assert run_script(script) == (0, "", "")
 
 
-def test_release_memory_frees_what_is_kept_and_nothing_else() -> None:
+def test_trim_memory_frees_what_is_kept_and_nothing_else() -> None:
     import toonygrad as xp
 
     with xp.config(compile="always"):
         kept = (xp.ones((1000, 1000)) * 3.0).block_until_ready()
         (xp.ones((1000, 1000)) * 2.0).block_until_ready()
-    assert xp.release_memory() >= 8_000_000
-    assert xp.release_memory() == 0
+    assert xp.trim_memory() >= 8_000_000
+    assert xp.trim_memory() == 0
     assert float(kept[999, 999]) == 3.0

@@ -42,7 +42,7 @@ import toonygrad as xp
 from toonygrad import dtypes
 
 # Settings, counters and the engine's own, which NumPy has none of.
-OURS = {"config", "counters", "explain", "realize", "release_memory"}
+OURS = {"config", "counters", "explain", "realize", "trim_memory"}
 
 # -- element-wise functions ------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ Nothing is computed until a value is asked for; then what was recorded becomes k
 
 This module is the array namespace itself (version 2025.12 of the standard). Beside it: `realize` computes
 several arrays in one schedule, `explain` shows what would be done for them, `config` sets how, `counters`
-says what was done, `release_memory` gives back what is kept for reuse.
+says what was done, `trim_memory` gives back what is kept for reuse.
 """
 
 # The data types by name are NumPy's scalar types, as NumPy exports them; an array's dtype is a numpy.dtype.
@@ -151,7 +151,7 @@ from toonygrad.array_api.utility import all, any, diff
 from toonygrad.config import config
 from toonygrad.config import counters_snapshot as counters
 from toonygrad.explain import explain
-from toonygrad.runtime.buffer import release_memory
+from toonygrad.runtime.buffer import trim_memory
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -163,7 +163,7 @@ __all__ = [
     "counters",
     "explain",
     "realize",
-    "release_memory",
+    "trim_memory",
     "__version__",
     "__array_api_version__",
     # data types

@@ -14,10 +14,13 @@ import math
 import mmap
 import os
 import sys
+import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,12 @@ HUGE_PAGE = 2 << 20
 # part of what fills the memory.
 KEPT_FRACTION = 1 / 8
 KEPT_AT_MOST = 8 << 30
+
+# Seconds of a period: what is kept and goes unused through a whole one goes back to the system. Clocks are
+# read once in so many bytes that come back, which costs a small array nothing to speak of (of 700 ns for
+# allocating and dropping one, 25) and a large one 60 ns.
+PERIOD = 5.0
+BYTES_BETWEEN_LOOKS = 1 << 20
 
 # ndarray.ctypes.data and __array_interface__ take 1.1 us here; the address is the first field of the array
 # object, which is part of NumPy's binary interface (PyArray_DATA is a macro compiled into every extension).
@@ -164,9 +173,13 @@ class _Block:
         What NumPy makes those views of.
     idle_references : int
         The references to `memory` when there is no view.
+    period : int
+        Of the pool, in which it was last used.
     """
 
-    __slots__ = ("address", "exporter", "idle_references", "memory", "offset", "pool", "size")
+    __slots__ = ("address", "exporter", "idle_references", "memory", "offset", "period", "pool", "size")
+
+    period: int
 
     def __init__(self, pool: MemoryPool, size: int) -> None:
         self.pool = pool
@@ -223,6 +236,10 @@ class MemoryPool:
     buffer's hand, and CPython's list pop and append are atomic, which also lets a buffer die inside any of
     the methods.
 
+    A block that no buffer used through a whole period is freed: five to ten seconds after its last use, if
+    buffers come back by then to notice it. A pause of the program is part of one period, however long, so
+    what it used before the pause is there when it goes on.
+
     Parameters
     ----------
     limit : int, optional
@@ -233,9 +250,13 @@ class MemoryPool:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = min(int(_usable_memory() * KEPT_FRACTION), KEPT_AT_MOST) if limit is None else limit
         # Updated like the counters, see config.LiveCounters. An exception between the two halves of an update
-        # (Ctrl-C) may leave it off by a block; release() puts it right.
+        # (Ctrl-C) may leave it off by a block; trim() puts it right.
         self.kept_bytes = 0
+        # In each list by the time of their last use, since they are taken from the end and come back there.
         self._free: defaultdict[int, list[_Block]] = defaultdict(list)
+        self._period = 0
+        self._period_ends = time.monotonic() + PERIOD
+        self._until_look = BYTES_BETWEEN_LOOKS
 
     def allocate(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], strides_order: Sequence[int] | None = None
@@ -277,7 +298,7 @@ class MemoryPool:
         counters.bytes_allocated += nbytes
         return buffer
 
-    def release(self) -> int:
+    def trim(self) -> int:
         """Free everything kept for reuse; buffers in use are untouched.
 
         Returns
@@ -285,14 +306,22 @@ class MemoryPool:
         int
             How many bytes were freed.
         """
+        return self._free_unused_since(self._period + 1)
+
+    def _free_unused_since(
+        self,
+        period: int,
+        # Bound here for the same reason as in _PooledBuffer.__del__.
+        first: Callable[..., int] = bisect_left,
+        last_use: Callable[[_Block], int] = attrgetter("period"),
+    ) -> int:
         freed = 0
         for size, blocks in list(self._free.items()):
-            while blocks:
-                try:
-                    blocks.pop()
-                except IndexError:  # another thread took the last one
-                    break
-                freed += size
+            number = first(blocks, period, key=last_use)
+            unused = blocks[:number]
+            # Other threads take from the end: what one takes in this moment is its own and stays alive.
+            del blocks[:number]
+            freed += size * len(unused)
         self.kept_bytes = sum(size * len(blocks) for size, blocks in list(self._free.items()))
         return freed
 
@@ -302,17 +331,35 @@ class MemoryPool:
             if size > self.limit:
                 return
             # What is kept has not been wanted lately, or there would be less of it.
-            self.release()
+            self.trim()
+        block.period = self._period
         self.kept_bytes += size
         self._free[size].append(block)
+        self._until_look -= size
+        if self._until_look < 0:
+            self._look_at_the_clock()
+
+    def _look_at_the_clock(
+        self,
+        interval: int = BYTES_BETWEEN_LOOKS,
+        length: float = PERIOD,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._until_look = interval
+        now = clock()
+        if now >= self._period_ends:
+            self._period_ends = now + length
+            period = self._period
+            self._period = period + 1
+            self._free_unused_since(period)
 
     def _new_block(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Block:
         try:
             return _fresh_block(self, size)
         except MemoryError:
-            self.release()
+            self.trim()
             gc.collect()  # buffers in dead cycles come to the pool by this,
-            self.release()  # and out of it by that
+            self.trim()  # and out of it by that
         try:
             return _fresh_block(self, size)
         except MemoryError as error:
@@ -366,7 +413,7 @@ def _usable_memory() -> int:
 pool = MemoryPool()
 
 
-def release_memory() -> int:
+def trim_memory() -> int:
     """Give the operating system the memory that is kept for reuse.
 
     Memory of arrays that exist is untouched. The next results touch fresh pages, which costs more than the
@@ -377,4 +424,4 @@ def release_memory() -> int:
     int
         How many bytes were freed.
     """
-    return pool.release()
+    return pool.trim()
