@@ -88,7 +88,7 @@ EXPRESSIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "matrix product": (lambda x, y, z: x @ y.T, 1),
     "matrix product of a chain": (lambda x, y, z: xp.exp(x) @ y.T + 1, 3),
     "integer matrix product": (lambda x, y, z: xp.astype(x, xp.int64) @ xp.astype(y.T, xp.int64), 1),
-    "outer product of what is dear": (lambda x, y, z: columns_and_rows(x), 1),
+    "outer product of what is dear": (lambda x, y, z: columns_and_rows(x), 2),
 }  # fmt: skip
 
 

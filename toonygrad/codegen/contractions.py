@@ -7,7 +7,7 @@ vectors. generate.py asks `shared_values` and builds a `Contraction`, on what re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from toonygrad.codegen.loops import (
     ZERO,
     Nest,
     assign,
+    evenly,
     loop,
     pieces,
     quotient,
@@ -35,8 +36,17 @@ from toonygrad.codegen.loops import (
     variable,
 )
 from toonygrad.codegen.lower import Body
-from toonygrad.codegen.reductions import Reducing, accumulator_dtype, combine, identity, joined, with_lost
-from toonygrad.codegen.tiles import Side, copy_transposed, evenly, step_along
+from toonygrad.codegen.reductions import (
+    Reducing,
+    accumulator_dtype,
+    combine,
+    identity,
+    joined,
+    largest,
+    ranges_of,
+    with_lost,
+)
+from toonygrad.codegen.tiles import Side, copy_transposed, step_along
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
@@ -67,7 +77,7 @@ def shared_values(body: Body) -> Shared | None:
     extents = [body.extents[a] for a in outer]
     if size_of(extents) < CONTRACTION_RESULTS or extents[-1] < CONTRACTION_COLUMNS:
         return None
-    ranges, column = _ranges(below), outer[-1]
+    ranges, column = ranges_of(below), outer[-1]
     for row in reversed(outer[:-1]):
         own = [node for node in below if node.op is Ops.ACCESS and {row, column} <= ranges[node]]
         alone = {
@@ -78,27 +88,12 @@ def shared_values(body: Body) -> Shared | None:
             and row not in ranges[node]
             and ranges[node].intersection(over)
         }
-        values = _largest(below, alone, reduces)
+        values = largest(below, alone, reduces)
         reads = [node for node in toposort(*values) if node.op is Ops.ACCESS]
         copies = len({*values, *reads}) + 2 * len(reduces)
         if reads and copies <= CONTRACTION_COPIES and all(abs(step_along(a, column)) == 1 for a in own):
             return Shared(row, values)
     return None
-
-
-def _ranges(order: Iterable[UOp]) -> dict[UOp, frozenset[UOp]]:
-    """For each node the ranges that it depends on."""
-    found: dict[UOp, frozenset[UOp]] = {}
-    for node in order:
-        own = (node,) if node.op is Ops.RANGE else ()
-        found[node] = frozenset(own).union(*(found[source] for source in node.src))
-    return found
-
-
-def _largest(order: Sequence[UOp], among: set[UOp], roots: Sequence[UOp]) -> tuple[UOp, ...]:
-    """Those of `among` that a node outside of it is computed from."""
-    needed = {source for node in (*roots, *order) if node not in among for source in node.src}
-    return tuple(node for node in order if node in among and node in needed)
 
 
 def _sides(rows: int, columns: int, lanes: int, others: int) -> tuple[int, int]:

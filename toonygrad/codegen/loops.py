@@ -23,12 +23,18 @@ from toonygrad.uop.shape import size_of
 # Floats are summed in blocks of this many, reordered freely inside a block (vector lanes), exactly between
 # blocks: 32 lanes leave 16 additions one after the other, fewer than NumPy's pairwise summation has.
 SUM_BLOCK = 512
-# Columns that one parallel step reduces together: rows are then read a page or two at a time (256 columns
-# took 1.5 times as long), and their accumulators stay in the first-level cache.
-COLUMN_BLOCK = 1024
+# Columns that one parallel step reduces together, rows that it adds at once, and the fewest columns where
+# rows can't be shared out instead. Memory is read in long pieces (1024 columns of float64 took 1.5 times as
+# long as 4096), accumulators are touched once for four rows (one by one took 1.6 times as long).
+COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 4, 1024
+# Values of a column, computed before the loop over rows, that scratch memory is taken for.
+COLUMN_COPIES = 4
 # Elements of one chunk of a split reduction, and the parallel steps below which a reduction is split.
 CHUNK = 1 << 16
 FEWEST_STEPS = 64
+# Rows of a chunk that is reduced across rows, since it leaves a whole row of results; fewer of a short array,
+# which makes the fewest chunks.
+CHUNK_ROWS, FEWEST_CHUNKS = 64, 8
 # Where the domain has fewer rows than this, rows are cut into pieces of this many elements.
 FEW_ROWS, ROW_PIECE = 64, 1 << 14
 # The sides of a tile, where the array is as long: the most whose copies of transposed operands take no more
@@ -114,6 +120,11 @@ def quotient(x: UOp, y: UOp) -> UOp:
 def pieces(length: UOp, size: int) -> UOp:
     """How many pieces of `size` cover `length`."""
     return quotient(length + (size - 1), UOp.const(size, dtypes.INDEX))
+
+
+def evenly(extent: int, most: int) -> int:
+    """The length of as few pieces of `extent` as have at most `most`, and are about equal."""
+    return -(-extent // -(-extent // most))
 
 
 _FAST = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[0])])

@@ -8,7 +8,7 @@ on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +16,13 @@ import numpy as np
 from toonygrad import dtypes
 from toonygrad.codegen.loops import (
     CHUNK,
+    CHUNK_ROWS,
     COLUMN_BLOCK,
+    COLUMN_COPIES,
+    COLUMN_LEAST,
+    COLUMN_ROWS,
     DRAFT_OPERATIONS,
+    FEWEST_CHUNKS,
     FEWEST_STEPS,
     HI,
     LO,
@@ -27,6 +32,7 @@ from toonygrad.codegen.loops import (
     Nest,
     Partial,
     assign,
+    evenly,
     loop,
     pieces,
     quotient,
@@ -54,6 +60,24 @@ def runs_along_columns(body: Body) -> bool:
                 across += step == unit and atom is column
                 along += step == unit and atom in last
     return across > along
+
+
+def ranges_of(order: Iterable[UOp]) -> dict[UOp, frozenset[UOp]]:
+    """For each node, of which all sources stand before it, the ranges that its value depends on."""
+    found: dict[UOp, frozenset[UOp]] = {}
+    for node in order:
+        own = frozenset((node,)) if node.op is Ops.RANGE else frozenset()
+        found[node] = own.union(*(found[source] for source in node.src))
+        if node.op is Ops.REDUCE:
+            found[node] = found[node].difference(node.src[1:])
+    return found
+
+
+def largest(order: Iterable[UOp], among: Set[UOp], roots: Iterable[UOp]) -> tuple[UOp, ...]:
+    """Those of `among` that one of `roots`, or a node of `order` outside of it, is computed from."""
+    order = list(order)
+    needed = {source for node in (*roots, *order) if node not in among for source in node.src}
+    return tuple(node for node in order if node in among and node in needed)
 
 
 # -- accumulating --------------------------------------------------------------------------------------------
@@ -125,6 +149,8 @@ class Reducing(Builder):
         if size_of(extents) * rows < 2 * CHUNK:
             return 0
         length = -(-CHUNK // size_of(extents[1:]) // max(1, rows // max(1, steps)))
+        if rows > steps:
+            length = max(length, min(CHUNK_ROWS, -(-extents[0] // FEWEST_CHUNKS)))
         return max(1, length) if extents[0] >= 2 * max(1, length) else 0
 
     def partials(self, chunks: int) -> list[Partial]:
@@ -359,10 +385,12 @@ class Columns(Reducing):
     def build(self) -> Nest:
         body = self.body
         column, others = body.outer[-1], body.outer[:-1]
-        columns = body.extents[column]
-        blocks = -(-columns // COLUMN_BLOCK)
-        rows = size_of([body.extents[a] for a in others])
-        length = self.chunked(rows * blocks)
+        columns, rows = body.extents[column], size_of([body.extents[a] for a in others])
+        wide = evenly(columns, COLUMN_BLOCK)
+        length = self.chunked(rows * -(-columns // wide))
+        if not length:
+            wide = evenly(columns, min(wide, max(COLUMN_LEAST, columns * rows // FEWEST_STEPS)))
+        blocks = -(-columns // wide)
         stages = self.stages()
         chunks = -(-body.extents[stages[0][0].src[1]] // length) if length else 0
         step, chunk, statements, position = self.steps(body.outer, chunks)
@@ -374,28 +402,11 @@ class Columns(Reducing):
             statements.append(assign(row, quotient(position, count)))
             statements += self.decompose(row, others)
             position = position.alu(Ops.MODULO, count)
-        end = self.arguments.size("columns", columns)
-        statements.append(assign(first, position * COLUMN_BLOCK))
-        statements.append(assign(width, (end - first).alu(Ops.MINIMUM, COLUMN_BLOCK)))
+        end, most = self.arguments.size("columns", columns), self.arguments.size("block", wide)
+        statements.append(assign(first, position * most))
+        statements.append(assign(width, (end - first).alu(Ops.MINIMUM, most)))
         for stage in stages:
-            over = stage[0].src[1:]
-            for a in over:
-                self.atoms.setdefault(a, range_(self.name("k")))
-            starts, inside = [], []
-            for node, value in zip(stage, self.concrete(*(n.src[0] for n in stage)), strict=True):
-                dtype = accumulator_dtype(node.arg, node.dtype)
-                scratch = UOp.new(Ops.SCRATCH, (), (self.name("totals"), dtype, COLUMN_BLOCK))
-                total = UOp.new(Ops.LOAD, (scratch, lane))
-                starts.append(UOp.new(Ops.STORE, (scratch, lane, identity(node.arg, dtype))))
-                inside.append(UOp.new(Ops.STORE, (scratch, lane, combine(node.arg, total, value))))
-                self.accumulated[node] = total
-            assigned, start, stop = self.bounds(over[0], chunk, length)
-            loops = self.inner_loop(lane, ZERO, width, inside)
-            for a in reversed(over[1:]):
-                loops = [loop(self.atoms[a], ZERO, self.extent(a), loops)]
-            loops = [loop(self.atoms[over[0]], start, stop, loops)]
-            statements += [*assigned, loop(lane, ZERO, width, starts), *loops]
-            self.results.update((node, self.accumulated[node].cast(node.dtype)) for node in stage)
+            statements += self._stage(stage, lane, width, chunk, length)
         if chunk is None:
             stores = [self.store(store) for store in body.stores]
         else:
@@ -405,9 +416,76 @@ class Columns(Reducing):
         return self.finish(
             [loop(step, LO, HI, statements)],
             rows * blocks * max(1, chunks),
-            reduced * min(columns, COLUMN_BLOCK) // max(1, chunks),
+            reduced * wide // max(1, chunks),
             self.partials(chunks) if chunks else (),
         )
+
+    def _stage(
+        self, stage: Sequence[UOp], lane: UOp, width: UOp, chunk: UOp | None, length: int
+    ) -> list[UOp]:
+        over = stage[0].src[1:]
+        for a in over:
+            self.atoms.setdefault(a, range_(self.name("k")))
+        once = self._computed_once(stage, lane, width)
+        last, each = over[-1], self.atoms[over[-1]]
+        totals = {}
+        for node in stage:
+            dtype = accumulator_dtype(node.arg, node.dtype)
+            scratch = UOp.new(Ops.SCRATCH, (), (self.name("totals"), dtype, COLUMN_BLOCK))
+            totals[node] = UOp.new(Ops.LOAD, (scratch, lane))
+
+        def added(k: UOp) -> list[UOp]:
+            self.atoms[last] = k
+            values = self.concrete(*(node.src[0] for node in stage))
+            self.atoms[last] = each
+            return [
+                UOp.new(Ops.STORE, (*totals[node].src, combine(node.arg, totals[node], value)))
+                for node, value in zip(stage, values, strict=True)
+            ]
+
+        assigned, start, stop = self.bounds(over[0], chunk, length)
+        begin, end = (start, stop) if len(over) == 1 else (ZERO, self.extent(last))
+        loops, one_row = [], added(each)
+        if not any(node.op is Ops.GUARDED for node in toposort(*one_row)):
+            # The guards of several rows aren't told apart, so this is for the others.
+            k, group, member = variable(each.arg), range_("group"), range_("member")
+            groups = quotient(end - begin if begin is not ZERO else end, UOp.const(COLUMN_ROWS, end.dtype))
+            place = group * COLUMN_ROWS + member
+            here = assign(k, begin + place if begin is not ZERO else place)
+            rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *added(k)])
+            loops = [loop(group, ZERO, groups, [loop(lane, ZERO, width, [rows])])]
+            begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
+        loops.append(loop(each, begin, end, self.inner_loop(lane, ZERO, width, one_row)))
+        for a in reversed(over[1:-1]):
+            loops = [loop(self.atoms[a], ZERO, self.extent(a), loops)]
+        if len(over) > 1:
+            loops = [loop(self.atoms[over[0]], start, stop, loops)]
+        starts = [
+            UOp.new(Ops.STORE, (*total.src, identity(node.arg, total.dtype)))
+            for node, total in totals.items()
+        ]
+        self.accumulated.update(totals)
+        self.results.update((node, total.cast(node.dtype)) for node, total in totals.items())
+        return [*once, *assigned, loop(lane, ZERO, width, starts), *loops]
+
+    def _computed_once(self, stage: Sequence[UOp], lane: UOp, width: UOp) -> list[UOp]:
+        """Statements before a stage's loops: what it computes from the column alone."""
+        column, over = self.body.outer[-1], stage[0].src[1:]
+        roots = [node.src[0] for node in stage]
+        ranges, order = ranges_of(toposort(*roots)), toposort(*roots, until=self.results)
+        alone = {
+            node
+            for node in order
+            if node.op not in (Ops.RANGE, Ops.AFFINE, Ops.ACCESS, Ops.REDUCE)
+            and column in ranges[node]
+            and not ranges[node].intersection(over)
+        }
+        statements = []
+        for node in largest(order, alone, stage)[:COLUMN_COPIES]:
+            scratch = UOp.new(Ops.SCRATCH, (), (self.name("column"), node.dtype, COLUMN_BLOCK))
+            statements.append(UOp.new(Ops.STORE, (scratch, lane, *self.concrete(node))))
+            self.results[node] = UOp.new(Ops.LOAD, (scratch, lane))
+        return self.inner_loop(lane, ZERO, width, statements) if statements else []
 
 
 class Scan(Builder):

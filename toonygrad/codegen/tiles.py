@@ -18,6 +18,7 @@ from toonygrad.codegen.loops import (
     Builder,
     Nest,
     assign,
+    evenly,
     loop,
     quotient,
     range_,
@@ -100,11 +101,6 @@ def _tile(rows: int, columns: int, itemsizes: int) -> tuple[int, int, int]:
     # Where one side can't be as long the other is longer.
     wide = evenly(columns, max(side, elements // min(rows, side) - TILE_GAP))
     return evenly(rows, elements // (wide + TILE_GAP)), wide, elements
-
-
-def evenly(extent: int, most: int) -> int:
-    """The length of as few pieces of `extent` as have at most `most`, and are about equal."""
-    return -(-extent // -(-extent // most))
 
 
 class Tiles(Builder):

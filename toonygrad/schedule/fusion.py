@@ -435,7 +435,13 @@ def _join(one: Kernel, other: Kernel, fusion: _Fusion) -> Kernel | None:
         kernel = fusion.kernel(mine, rest)
     except Conflict:
         return None
-    return kernel if isinstance(kernel, Kernel) else None
+    return kernel if isinstance(kernel, Kernel) and _stores_once(kernel) else None
+
+
+def _stores_once(kernel: Kernel) -> bool:
+    """Whether a kernel stores each result once: not again in a loop that the result doesn't depend on."""
+    shared = set(kernel.domain if kernel.outer is None else kernel.outer)
+    return all(shared <= set(output.index.atoms) for output in kernel.outputs)
 
 
 def _loops_of(kernel: Kernel) -> set[tuple]:
