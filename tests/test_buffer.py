@@ -267,6 +267,79 @@ def test_trim(fresh, shape):
     assert (used.array == 3).all()
 
 
+def end_period(pool: MemoryPool) -> None:
+    """Let the period be over, and the pool notice it when the next block comes back."""
+    pool._period_ends = pool._until_look = 0
+
+
+@SIZES
+def test_what_goes_unused_through_a_whole_period_is_freed(fresh, shape):
+    other = (2 * shape[0],)
+    fresh.allocate(shape, F8)
+    fresh.allocate(other, F8)
+    kept = fresh.kept_bytes
+    end_period(fresh)
+    fresh.allocate(other, F8)
+    assert fresh.kept_bytes == kept  # as after a pause: both were used in the period that ended
+    fresh.allocate(other, F8)
+    end_period(fresh)
+    fresh.allocate(other, F8)
+    assert fresh.kept_bytes == buffer._size_class(16 * shape[0])
+
+
+def test_of_equal_blocks_those_are_freed_that_were_not_needed(fresh):
+    held = [fresh.allocate(LARGE, F8) for _ in range(5)]
+    held.clear()
+    end_period(fresh)
+    for _ in range(2):
+        held = [fresh.allocate(LARGE, F8) for _ in range(2)]
+        addresses = {each.address for each in held}
+        held.clear()
+    assert fresh.kept_bytes == 5 * buffer._size_class(8 * LARGE[0])
+    end_period(fresh)
+    fresh.allocate(SMALL, F8)
+    assert fresh.kept_bytes == 2 * buffer._size_class(8 * LARGE[0]) + buffer._size_class(8 * SMALL[0])
+    assert {fresh.allocate(LARGE, F8).address} <= addresses
+
+
+def test_a_program_of_small_arrays_alone_gives_back_large_ones(fresh):
+    fresh.allocate(LARGE, F8)
+    for _ in range(2):
+        fresh._period_ends = 0
+        for _ in range(buffer.BYTES_BETWEEN_LOOKS // (8 * SMALL[0]) + 1):
+            fresh.allocate(SMALL, F8)
+    assert fresh.kept_bytes == buffer._size_class(8 * SMALL[0])
+
+
+def test_nothing_is_freed_within_a_period(fresh):
+    fresh.allocate(LARGE, F8)
+    kept = fresh.kept_bytes
+    for _ in range(1000):
+        fresh.allocate(SMALL, F8)
+    assert fresh.kept_bytes == kept + buffer._size_class(8 * SMALL[0])
+
+
+def test_periods_end_while_threads_share_a_pool(fresh):
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for k in range(2000):
+            held = [fresh.allocate((100 + k % 7,), F8) for _ in range(k % 5)]
+            for each in held:
+                each.array[...] = number
+            end_period(fresh)
+            wrong.extend(number for each in held if not (each.array == number).all())
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+    kept = sum(size * len(blocks) for size, blocks in fresh._free.items())
+    assert kept == fresh.trim() and fresh.kept_bytes == 0
+
+
 def test_ten_thousand_allocations_leave_memory_flat():
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
@@ -383,3 +456,19 @@ def test_trim_memory_frees_what_is_kept_and_nothing_else() -> None:
     assert xp.trim_memory() >= 8_000_000
     assert xp.trim_memory() == 0
     assert float(kept[999, 999]) == 3.0
+
+
+def test_trim_memory_gives_small_blocks_to_the_system_too() -> None:
+    script = """
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+f8 = np.dtype("f8")
+start = resident()
+held = [pool.allocate((10_000,), f8) for _ in range(1000)]
+for each in held: each.array[...] = 7
+between = pool.allocate((10_000,), f8)  # behind them on malloc's heap, so that it can't just shrink
+used = resident() - start
+del held, each
+assert trim_memory() >= 80_000_000
+print(used > 80_000_000, resident() - start < 8_000_000)
+"""
+    assert run_script("from toonygrad import trim_memory\n" + script) == (0, "True True\n", "")
