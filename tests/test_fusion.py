@@ -196,7 +196,8 @@ def test_ten_thousand_evaluations_leave_memory_flat(mode: str, size: int) -> Non
         nodes, kept, resident = sum(1 for _ in live_nodes()), pool.kept_bytes, resident_bytes()
         evaluate(9000 if size == 100 else 2000)
         gc.collect()
-        assert sum(1 for _ in live_nodes()) <= nodes + 8
+        # Up to 256 numbers that stood beside arrays lately are kept (toonygrad/array.py), fewer by chance.
+        assert sum(1 for _ in live_nodes()) <= nodes + 256 + 8
         assert pool.kept_bytes <= kept + 4 * size * 8
         assert resident_bytes() < resident + (2 << 20)
 
