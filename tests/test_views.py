@@ -1,6 +1,7 @@
 """Views and writing against NumPy: what is shared, what is seen when, and what it costs."""
 
 import gc
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import toonygrad as xp
+from toonygrad.array import node_of
 from toonygrad.uop.node import live_nodes
 
 
@@ -295,6 +297,21 @@ def test_shared_memory_is_written():
     exported = np.arange(3)
     xp.from_dlpack(exported)[0] = 7
     assert exported[0] == 7
+
+
+def test_shared_memory_is_copied_only_for_who_recorded_from_it():
+    exported = xp.arange(6.0) * 1
+    theirs, sharing = np.arange(6.0), np.from_dlpack(exported)
+    for ours, seen in ((xp.asarray(theirs, copy=False), theirs), (exported, sharing)):
+        node = ref(node_of(ours))
+        ours[1:3] = 7
+        ours[0] += 5
+        assert node() is node_of(ours)
+        pending = ours * 2
+        ours[0] = 1
+        assert node() is not node_of(ours)
+        np.testing.assert_array_equal(seen, [1, 7, 7, 3, 4, 5])
+        check(pending, np.array([10.0, 14, 14, 6, 8, 10]))
 
 
 def test_read_only_memory_is_copied_before_it_is_written():

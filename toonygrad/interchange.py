@@ -85,7 +85,7 @@ class Interchange:
             """The elements, computed if need be, in the memory where they are."""
 
         def _shared_memory(self) -> np.ndarray:
-            """The same, where others may write: one number seen as many gets memory for each first."""
+            """The same, where others may write: no other array and nothing recorded sees what they write."""
 
     # -- to NumPy and other libraries --------------------------------------------------------------
 

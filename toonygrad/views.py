@@ -257,7 +257,7 @@ def writable(cell: Cell) -> np.ndarray:
         buffer = node.arg
         del node
         if is_shared(cell):
-            if not _is_alone(cell):
+            if _references(cell) != _ALONE:
                 # Others go on seeing the memory, so it is those who recorded from it that get a copy.
                 cell._uop = UOp.new(Ops.BUFFER, (), SharedBuffer(buffer.array))
                 buffer.move(_copied(buffer.array).array)
@@ -269,6 +269,22 @@ def writable(cell: Cell) -> np.ndarray:
     own = _copied(memory.arg.array)
     cell._uop = UOp.new(Ops.BUFFER, (), own)
     return own.array
+
+
+def share(cell: Cell) -> None:
+    """Let others write the memory of a cell from now on, and see what is written to the cell.
+
+    Who recorded from it or was handed it before keeps the elements. Memory that nobody may write stays as
+    it is.
+    """
+    node = current(cell)
+    fixed = node.op is Ops.BUFFER and isinstance(node.arg, SharedBuffer) and not is_shared(cell)
+    del node  # so that nobody else but the cell is seen to hold it
+    if fixed:
+        return
+    memory = writable(cell)
+    if not is_shared(cell):
+        cell._uop = UOp.new(Ops.BUFFER, (), SharedBuffer(memory))
 
 
 def _copied(array: np.ndarray) -> Buffer:
