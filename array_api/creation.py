@@ -6,7 +6,8 @@ asked for; the number is an argument of the kernels it ends up in. Only foreign 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -82,8 +83,8 @@ def asarray(
     TypeError
         `obj` isn't made of numbers; the data type is none of the standard's, or real where `obj` is complex.
     ValueError
-        `copy` is False where a copy can't be avoided, a nested sequence is ragged, or there is no such
-        device.
+        `copy` is False where a copy can't be avoided, a nested sequence is ragged, there is no such device,
+        or `obj` doesn't hand out its elements, as a tensor with a gradient doesn't.
     OverflowError
         A Python integer doesn't fit the data type.
     BufferError
@@ -112,11 +113,7 @@ def asarray(
         if copy is False:
             raise ValueError(f"{call}: a sequence can't be an array without a copy")
         return _from_sequence(call, obj, target)
-    if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
-        foreign = _exported(call, obj, device, copy)
-    else:
-        foreign = _seen(call, obj, copy)
-    return from_foreign(call, foreign, target, copy is not False)
+    return from_foreign(call, _foreign(call, obj, device, copy), target, copy is not False)
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Array:
@@ -161,19 +158,38 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     return from_foreign(call, foreign, copy=bool(copy) or unaligned)
 
 
+def _foreign(call: str, obj: Any, device: str | None, copy: bool | None) -> np.ndarray:
+    """The memory of another library's object, not copied if that can be."""
+    if hasattr(obj, "__dlpack__"):
+        if not hasattr(obj, "__array__"):
+            return _exported(call, obj, device, copy)
+        if copy is False and not isinstance(obj, np.ndarray):
+            with suppress(BufferError):  # torch shares memory this way alone: its `__array__` takes no `copy`
+                return _exported(call, obj, device, copy)
+    return _seen(call, obj, copy)
+
+
 def _exported(call: str, x: Any, device: str | None, copy: bool | None) -> np.ndarray:
     """The memory behind `__dlpack__`; from another device no capsule is taken unless `device` asks for it."""
     for method in ("__dlpack__", "__dlpack_device__"):
         if not hasattr(x, method):
             raise TypeError(f"{call}: {type(x).__name__} has no {method}")
-    place = x.__dlpack_device__()
+    with _exporting(call, x):
+        place = x.__dlpack_device__()
     elsewhere = place != _CPU
     if elsewhere and (device is None or copy is False):
         raise BufferError(
             f"{call}: the memory of {type(x).__name__} is on device {place}, not on the CPU, {_CPU}"
         )
-    try:
+    with _exporting(call, x):
         return np.from_dlpack(x, device="cpu" if elsewhere else None, copy=False if copy is False else None)
+
+
+@contextmanager
+def _exporting(call: str, x: Any) -> Iterator[None]:
+    """What an exporter raises, in the name of the call."""
+    try:
+        yield
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise BufferError(f"{call}: {type(x).__name__} can't be exported: {error}") from error
 
@@ -184,7 +200,7 @@ def _seen(call: str, obj: Any, copy: bool | None) -> np.ndarray:
     memory = memoryview(obj) if isinstance(obj, (bytes, bytearray)) else obj
     try:
         return np.asarray(memory, copy=False if copy is False else None)
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         if copy is False:
             raise ValueError(f"{call}: {type(obj).__name__} can't be an array without a copy") from error
         raise _named(call, error) from error
@@ -214,8 +230,8 @@ def _from_sequence(call: str, obj: Any, dtype: np.dtype | None) -> Array:
     return made if dtype is None else from_node(converted(call, node_of(made), dtype))
 
 
-def _named(call: str, error: TypeError | ValueError) -> TypeError | ValueError:
-    """What NumPy says, in the name of the call."""
+def _named(call: str, error: Exception) -> TypeError | ValueError:
+    """What NumPy or an object says, in the name of the call."""
     return (TypeError if isinstance(error, TypeError) else ValueError)(f"{call}: {error}")
 
 

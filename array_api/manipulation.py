@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from toonygrad import record
@@ -28,7 +29,7 @@ __all__ = [
     "squeeze",
 ]
 
-Axes = int | tuple[int, ...]
+Axes = int | Sequence[int]
 
 
 def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
@@ -118,7 +119,7 @@ def expand_dims(x: Array, /, axis: Axes) -> Array:
     Parameters
     ----------
     x : Array
-    axis : int or tuple of int
+    axis : int or sequence of int
         Where they stand in the result.
 
     Returns
@@ -137,7 +138,7 @@ def expand_dims(x: Array, /, axis: Axes) -> Array:
     The standard's "Manipulation functions", `expand_dims`.
     """
     node = array_node("expand_dims", x)
-    axes = axis if isinstance(axis, tuple) else (axis,)
+    axes = _each(axis)
     shape = list(node.shape)
     for place in record.several_axes("expand_dims", axes, len(node.shape) + len(axes)):
         shape.insert(place, 1)
@@ -151,7 +152,7 @@ def flip(x: Array, /, *, axis: Axes | None = None) -> Array:
     Parameters
     ----------
     x : Array
-    axis : int or tuple of int, optional
+    axis : int or sequence of int, optional
         None: all.
 
     Returns
@@ -184,7 +185,7 @@ def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
     Parameters
     ----------
     x : Array
-    source, destination : int or tuple of int
+    source, destination : int or sequence of int
         Which axes, and where each goes.
 
     Returns
@@ -208,8 +209,7 @@ def moveaxis(x: Array, source: Axes, destination: Axes, /) -> Array:
     node = array_node(call, x)
     ndim = len(node.shape)
     moved, places = (
-        [record.one_axis(call, axis, ndim) for axis in (side if isinstance(side, tuple) else (side,))]
-        for side in (source, destination)
+        [record.one_axis(call, axis, ndim) for axis in _each(side)] for side in (source, destination)
     )
     if len(moved) != len(places):
         raise ValueError(f"{call}: {len(moved)} axes for {len(places)} places")
@@ -298,9 +298,9 @@ def roll(x: Array, /, shift: Axes, *, axis: Axes | None = None) -> Array:
     Parameters
     ----------
     x : Array
-    shift : int or tuple of int
+    shift : int or sequence of int
         By how many places towards larger indices; one for all axes, or one for each.
-    axis : int or tuple of int, optional
+    axis : int or sequence of int, optional
         None: `x` is taken in row-major order as if flat.
 
     Returns
@@ -323,15 +323,13 @@ def roll(x: Array, /, shift: Axes, *, axis: Axes | None = None) -> Array:
     """
     call = "roll"
     node = array_node(call, x)
-    shifts = [record.integer(call, "shift", one) for one in (shift if isinstance(shift, tuple) else (shift,))]
+    shifts = [record.integer(call, "shift", one) for one in _each(shift)]
     if axis is None:
         if len(shifts) != 1:
             raise ValueError(f"{call}: {len(shifts)} shifts need as many axes")
         return from_node(record.reshape(_rolled(record.flat(node), shifts[0], 0), node.shape))
     # An axis may be named twice: shifts add up.
-    axes = [
-        record.one_axis(call, one, len(node.shape)) for one in (axis if isinstance(axis, tuple) else (axis,))
-    ]
+    axes = [record.one_axis(call, one, len(node.shape)) for one in _each(axis)]
     if len(shifts) == 1:
         shifts = shifts * len(axes)
     if len(shifts) != len(axes):
@@ -347,7 +345,7 @@ def squeeze(x: Array, /, axis: Axes) -> Array:
     Parameters
     ----------
     x : Array
-    axis : int or tuple of int
+    axis : int or sequence of int
 
     Returns
     -------
@@ -367,7 +365,7 @@ def squeeze(x: Array, /, axis: Axes) -> Array:
     The standard's "Manipulation functions", `squeeze`.
     """
     node = array_node("squeeze", x)
-    axes = record.several_axes("squeeze", axis if isinstance(axis, tuple) else (axis,), len(node.shape))
+    axes = record.several_axes("squeeze", _each(axis), len(node.shape))
     for each in axes:
         if node.shape[each] != 1:
             raise ValueError(f"squeeze: axis {each} of the shape {node.shape} isn't of size one")
@@ -375,11 +373,16 @@ def squeeze(x: Array, /, axis: Axes) -> Array:
     return shared(x, ((record.reshape, shape),), shape)
 
 
+def _each(value: Any) -> Sequence[Any]:
+    """Several numbers, or the only one."""
+    return value if isinstance(value, (tuple, list)) else (value,)
+
+
 def _completed(old: tuple[int, ...], shape: Any) -> tuple[int, ...]:
     """`shape` with its -1 replaced by what the number of elements leaves."""
     call = "reshape"
     try:
-        sizes = [operator.index(size) for size in (shape if isinstance(shape, (tuple, list)) else (shape,))]
+        sizes = [operator.index(size) for size in _each(shape)]
     except TypeError:
         raise TypeError(f"{call}: a shape holds integers, not {shape!r}") from None
     count, known = math.prod(old), math.prod(size for size in sizes if size != -1)

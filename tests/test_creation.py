@@ -251,6 +251,43 @@ def test_from_dlpack_refuses_what_is_no_capsule():
         xp.asarray(Unwilling())
 
 
+def test_asarray_shares_by_dlpack_what_array_methods_copy():
+    class Tensor(Exporting):
+        def __array__(self, dtype=None, copy=None):
+            if copy is False:
+                raise ValueError("it is always copied")
+            return self.data.copy()
+
+    class Sparse(Tensor):
+        def __dlpack__(self, **keywords):
+            raise BufferError("no strides")
+
+    tensor = Tensor()
+    assert np.shares_memory(np.asarray(xp.asarray(tensor, copy=False)), tensor.data)
+    for copied in (xp.asarray(tensor), xp.asarray(tensor, copy=True), xp.asarray(Sparse())):
+        check(copied, tensor.data)
+        assert not np.shares_memory(np.asarray(copied), tensor.data)
+    for other in (Sparse(), Tensor(device=(2, 0))):
+        with pytest.raises(ValueError, match=r"^asarray: .* without a copy"):
+            xp.asarray(other, copy=False)
+
+
+def test_what_other_libraries_refuse_is_said_in_the_name_of_the_call():
+    class Tracked(Exporting):
+        def __array__(self, dtype=None):
+            raise RuntimeError("it has a gradient")
+
+    class Meta(Exporting):
+        def __dlpack_device__(self):
+            raise ValueError("it is nowhere")
+
+    with pytest.raises(ValueError, match=r"^asarray: it has a gradient"):
+        xp.asarray(Tracked())
+    for call in (xp.asarray, xp.from_dlpack):
+        with pytest.raises(BufferError, match=f"^{call.__name__}: Meta can't be exported: it is nowhere"):
+            call(Meta())
+
+
 def test_asarray_of_arrays():
     x = xp.asarray([1.0, 2.0])
     assert xp.asarray(x) is x
@@ -391,6 +428,19 @@ def test_arange_of_floats(start, stop, step):
     x = xp.arange(start, stop, step)
     assert x.shape == (max(math.ceil((stop - start) / step), 0),)
     np.testing.assert_array_equal(np.asarray(x), start + step * np.arange(x.shape[0]))
+
+
+@pytest.mark.parametrize("made", [xp.asarray, np.asarray, lambda number: xp.asarray([number])[0]])
+def test_ranges_of_numbers_in_arrays(made):
+    check(xp.arange(made(3)), np.arange(3))
+    check(xp.arange(made(1), made(2.5), made(0.5)), np.arange(1, 2.5, 0.5))
+    check(xp.linspace(0, made(1.5), 4), np.linspace(0, 1.5, 4))
+    check(xp.linspace(made(1j), made(1), made(3)), np.linspace(1j, 1, 3))
+    check(xp.fft.fftfreq(5, d=made(0.1)), np.fft.fftfreq(5, 0.1))
+    with pytest.raises(TypeError, match=r"^arange: takes real numbers"):
+        xp.arange(made(1j))
+    with pytest.raises(TypeError, match=r"^linspace: takes numbers, not (Array|ndarray)"):
+        xp.linspace(0, made(1)[None], 3)
 
 
 def test_arange_at_the_limits():

@@ -76,7 +76,9 @@ def test_axes_inserted_and_removed(x, data):
     places = data.draw(st.lists(one, min_size=count, max_size=count, unique_by=lambda axis: axis % ndim))
     wide = np.expand_dims(x, tuple(places))
     check(xp.expand_dims(xp.asarray(x), axis=tuple(places)), wide)
+    check(xp.expand_dims(xp.asarray(x), axis=places), wide)
     check(xp.squeeze(xp.asarray(wide), axis=tuple(places)), x)
+    check(xp.squeeze(xp.asarray(wide), axis=places), x)
     check(xp.expand_dims(xp.asarray(x), axis=-1), x[..., None])
     check(xp.squeeze(xp.asarray(x[None]), axis=0), x)
 
@@ -85,6 +87,8 @@ def test_axes_inserted_and_removed(x, data):
 def test_flip_and_roll(x, data):
     axis = data.draw(axes(x.ndim))
     check(xp.flip(xp.asarray(x), axis=axis), np.flip(x, axis))
+    if isinstance(axis, tuple):
+        check(xp.flip(xp.asarray(x), axis=list(axis)), np.flip(x, axis))
     shifts = st.integers(-7, 7)
     shift = data.draw(shifts)
     check(xp.roll(xp.asarray(x), shift, axis=axis), x if axis == () else np.roll(x, shift, axis))
@@ -92,6 +96,7 @@ def test_flip_and_roll(x, data):
         shift = data.draw(st.tuples(*[shifts] * len(axis)))
         if shift:
             check(xp.roll(xp.asarray(x), shift, axis=axis), np.roll(x, shift, axis))
+            check(xp.roll(xp.asarray(x), list(shift), axis=list(axis)), np.roll(x, shift, axis))
     if x.ndim:
         check(xp.roll(xp.asarray(x), (1, 2), axis=(0, 0)), np.roll(x, (1, 2), (0, 0)))
 
@@ -103,7 +108,9 @@ def test_orders_of_axes(x, data):
     check(xp.permute_dims(xp.asarray(x), signed), np.transpose(x, order))
     count = data.draw(st.integers(0, x.ndim))
     source, destination = tuple(signed[:count]), tuple(data.draw(st.permutations(range(x.ndim)))[:count])
-    check(xp.moveaxis(xp.asarray(x), source, destination), np.moveaxis(x, source, destination))
+    moved = np.moveaxis(x, source, destination)
+    check(xp.moveaxis(xp.asarray(x), source, destination), moved)
+    check(xp.moveaxis(xp.asarray(x), list(source), list(destination)), moved)
     if x.ndim >= 2:
         check(xp.moveaxis(xp.asarray(x), 0, -1), np.moveaxis(x, 0, -1))
         check(xp.matrix_transpose(xp.asarray(x)), np.swapaxes(x, -1, -2))

@@ -77,7 +77,7 @@ def data_type(call: str, dtype: Any) -> np.dtype:
 
 
 def python_number(call: str, value: Any) -> Any:
-    """A Python or NumPy number as one of Python's four kinds.
+    """A Python or NumPy number, or the one in an array of shape (), as one of Python's four kinds.
 
     Subclasses (numpy.float64 is a float) count as what they derive from.
 
@@ -86,7 +86,7 @@ def python_number(call: str, value: Any) -> Any:
     TypeError
         It isn't a number.
     """
-    if isinstance(value, np.generic):
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     kind: Any
     for kind in (bool, int, float, complex):
