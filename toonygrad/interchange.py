@@ -79,7 +79,6 @@ class Interchange:
         def ndim(self) -> int: ...
         @property
         def size(self) -> int: ...
-        def __getitem__(self, key: Any, /) -> Self: ...
         def __setitem__(self, key: Any, value: Any, /) -> None: ...
 
         def _memory(self) -> np.ndarray:
@@ -347,30 +346,6 @@ class Interchange:
             `dtype` is none of the standard's, or real for complex elements.
         """
         return self.__array_namespace__().astype(self, dtype, copy=copy)
-
-    def view(self, dtype: Any) -> Self:
-        """The elements' bytes, in row-major order, as another data type; of the same type the same elements.
-
-        Sizes may differ along the last axis. For another type than the array's the bytes are copied.
-
-        Raises
-        ------
-        TypeError
-            `dtype` is none of the standard's.
-        ValueError
-            The last axis has no whole number of its elements, or there is no axis.
-        """
-        memory = self._memory()
-        if dtype is None:  # to NumPy it is float64
-            raise TypeError("view: takes a data type, not NoneType")
-        try:
-            wanted = np.dtype(dtype)
-            seen = np.asarray(memory, order="C").view(wanted)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"view: {error}") from None
-        if not dtypes.is_supported(wanted):
-            raise TypeError(f"view: {wanted} is none of the standard's data types")
-        return self[...] if wanted == memory.dtype else self.__array_namespace__().asarray(seen)
 
     def reshape(self, *shape: int | tuple[int, ...], copy: bool | None = None) -> Self:
         """The elements in row-major order in another shape, given as integers or as a tuple.
