@@ -33,6 +33,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "chain_float32": lambda x, y: (x + y) * 3.0 - x / 2.0 + y * y,
     "views": lambda x, y: xp.flip(x[::2, 5:], axis=0).T + y[0, :50],
     "row_sum": lambda x, y: xp.sum(x * y, axis=1),
+    "row_argmax": lambda x, y: xp.argmax(x, axis=1),
     "column_maximum": lambda x, y: xp.max(x, axis=0),
     "full_sum_float32": lambda x, y: xp.sum(x * y),
     "row_variance": lambda x, y: xp.var(x, axis=1),

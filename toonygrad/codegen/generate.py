@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from toonygrad.codegen.columns import Columns, runs_along_columns
 from toonygrad.codegen.contractions import Contraction, shared_values
 from toonygrad.codegen.loops import Elementwise, Nest
 from toonygrad.codegen.lower import Body, lower
 from toonygrad.codegen.python_source import KernelSource, python_source
-from toonygrad.codegen.reductions import Columns, Rows, Scan, runs_along_columns
+from toonygrad.codegen.rows import Rows, Scan
 from toonygrad.codegen.tiles import Tiles, tiled_range
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel

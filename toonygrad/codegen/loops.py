@@ -1,8 +1,7 @@
 """A kernel's loops: which run in parallel, which inside, in what pieces. Every constant is named here.
 
-Four shapes cover all kernels. Elementwise, here: rows share out among cores, the last range runs inside.
-Rows, columns and scans, in reductions.py: what accumulates, on the Builder of this file. `Nest` is what they
-make.
+Elementwise is here: rows share out among cores, the last range runs inside. The other shapes stand on the
+Builder of this file: tiles.py, rows.py, columns.py, contractions.py. `Nest` is what they make.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ def _rewritten(nodes: Sequence[UOp], rules: PatternMatcher) -> list[UOp]:
 
 @dataclass
 class Builder:
-    """What the four shapes share: ranges to variables, indices to arithmetic, inner loops with guards.
+    """What all shapes share: ranges to variables, indices to arithmetic, inner loops with guards.
 
     Attributes
     ----------
