@@ -33,11 +33,10 @@ def start_of(array: np.ndarray) -> int:
 
 
 def run_script(body: str) -> tuple[int, str, str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     heading = "import gc, resource, sys\nimport numpy as np\nfrom toonygrad.runtime.buffer import *\n"
     done = subprocess.run(
         [sys.executable, "-c", heading + body],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
