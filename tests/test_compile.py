@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import re
+import subprocess
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from toonygrad.errors import CompileError
+from toonygrad.runtime import frontend
 from toonygrad.runtime.compile import (
     NativeKernel,
     Parameter,
@@ -157,6 +160,26 @@ def test_the_same_source_gives_the_same_object_code() -> None:
     parameters = pointers(o="f8", a="f8")
     source = kernel_source("twice", parameters, LOOP + "o[i] = a[i] * 2.0")
     assert compile_kernel(source, "twice", parameters) == compile_kernel(source, "twice", parameters)
+
+
+def test_signatures_are_remembered_by_type_and_not_by_value() -> None:
+    def shift(amount: int) -> None:
+        compiled(f"shifts_by_{amount}", pointers(o="i8"), LOOP + f"o[i] = shift_left(i, {amount})")
+
+    shift(1)
+    remembered = len(frontend._typing._signatures)
+    shift(2)
+    shift(3)
+    assert 0 < len(frontend._typing._signatures) == remembered
+
+
+def test_compiling_sets_up_nothing_for_arrays() -> None:
+    """Numba's common contexts do, for 0.15 s of every process that compiles."""
+    script = "import sys; from toonygrad.runtime import frontend; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert {"numba", "numba.cpython.rangeobj"} <= modules
+    assert not {"numba.np.linalg", "numba.np.npyimpl", "numba.typed.dictimpl"} & modules
 
 
 REFUSED = {
