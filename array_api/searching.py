@@ -222,8 +222,8 @@ def where(condition: Array, x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
     condition : Array
         Boolean.
     x1, x2 : Array or Python scalar
-        Of any data types with a common one, of shapes that broadcast with each other and the condition's; at
-        least one is an Array.
+        Of any data types with a common one, of shapes that broadcast with each other and the condition's; two
+        scalars have the default data type of the higher kind.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def where(condition: Array, x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
     Raises
     ------
     TypeError
-        The condition isn't boolean, or `x1` and `x2` have no common data type or are both scalars.
+        The condition isn't boolean, or `x1` and `x2` have no common data type.
     ValueError
         The shapes don't broadcast.
     OverflowError
@@ -243,8 +243,12 @@ def where(condition: Array, x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
     -----
     The standard's "Searching functions", `where`.
     """
-    chosen = array_node("where", condition)
-    return from_node(record.where("where", chosen, operand("where", x1), operand("where", x2)))
+    call = "where"
+    chosen, first, second = array_node(call, condition), operand(call, x1), operand(call, x2)
+    if not isinstance(first, record.Node) and not isinstance(second, record.Node):
+        number = record.python_number(call, first)
+        first = record.number(call, number, dtypes.default_dtype(number))
+    return from_node(record.where(call, chosen, first, second))
 
 
 def _position_of_extreme(

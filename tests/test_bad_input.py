@@ -286,7 +286,6 @@ def test_pairs_with_what_is_no_array_are_refused(name):
     ("call", "words"),
     [
         (lambda: xp.where(FLOATS, 1.0, FLOATS), "where: boolean data types are allowed, not float64"),
-        (lambda: xp.where(TRUTHS, 1.0, 2.0), "where: at least one"),
         (lambda: xp.take(FLOATS, FLOATS), "take: integral data types are allowed, not float64"),
         (lambda: xp.take_along_axis(FLOATS, FLOATS), "take_along_axis: integral"),
         (lambda: xp.repeat(FLOATS, FLOATS), "repeat: integral"),

@@ -71,6 +71,10 @@ def test_where_of_scalars():
     condition = xp.asarray([True, False])
     check(xp.where(condition, xp.asarray(np.float32(1.5)), 2), np.array([1.5, 2], np.float32))
     check(xp.where(condition, 0.0, xp.asarray([math.nan, math.inf])), np.array([0.0, math.inf]))
+    for one, other in ((1, 2), (1.5, 0), (0, 1.5), (1j, 2), (True, False), (np.float32(1), 2)):
+        check(xp.where(condition, one, other), np.where([True, False], one, other))
+    with pytest.raises(TypeError, match="^where: no common data type for bool and a Python int"):
+        xp.where(condition, True, 1)
 
 
 @given(arrays(dtypes.NUMERIC, min_dims=1), st.data())
