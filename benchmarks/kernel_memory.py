@@ -3,7 +3,7 @@
     python benchmarks/kernel_memory.py
     python benchmarks/kernel_memory.py --kernels 1000
 
-Claims: a kernel that was compiled or loaded from disk, and evicted, leaves at most 10 kB for good; all
+Claims: a kernel that was compiled or loaded from disk, and evicted, leaves at most 20 kB for good; all
 evicted kernels are freed. What is held is bounded by the limits in `realize.py` and `runtime/cache.py`.
 """
 
@@ -111,8 +111,8 @@ def main() -> None:
     ]
     print(table(("kernels", "compiled", "loaded", "alive at the end", "kB each"), rows), end="\n\n")
     compiled, loaded, _ = found.values()
-    print(verdict("left by a kernel compiled and evicted", compiled["kB"], "kB", most=10))
-    print(verdict("left by a kernel loaded and evicted", loaded["kB"], "kB", most=10))
+    print(verdict("left by a kernel compiled and evicted", compiled["kB"], "kB", most=20))
+    print(verdict("left by a kernel loaded and evicted", loaded["kB"], "kB", most=20))
     most = max(compiled["alive"], loaded["alive"])
     print(verdict(f"kernels alive where {FEW} plans may be held", most, "kernels", most=2 * FEW))
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from toonygrad.errors import CompileError
-from toonygrad.runtime import frontend
 from toonygrad.runtime.compile import (
     NativeKernel,
     Parameter,
@@ -163,6 +162,9 @@ def test_the_same_source_gives_the_same_object_code() -> None:
 
 
 def test_signatures_are_remembered_by_type_and_not_by_value() -> None:
+    # Not above: other tests load kernels in processes that import this file, and look that Numba isn't there.
+    from toonygrad.runtime import frontend
+
     def shift(amount: int) -> None:
         compiled(f"shifts_by_{amount}", pointers(o="i8"), LOOP + f"o[i] = shift_left(i, {amount})")
 
