@@ -33,7 +33,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "chain_float32": lambda x, y: (x + y) * 3.0 - x / 2.0 + y * y,
     "views": lambda x, y: xp.flip(x[::2, 5:], axis=0).T + y[0, :50],
     "row_sum": lambda x, y: xp.sum(x * y, axis=1),
-    "row_argmax": lambda x, y: xp.argmax(x, axis=1),
+    "long_argmax": lambda x, y: xp.argmax(x, axis=1),
     "column_maximum": lambda x, y: xp.max(x, axis=0),
     "full_sum_float32": lambda x, y: xp.sum(x * y),
     "row_variance": lambda x, y: xp.var(x, axis=1),
@@ -53,7 +53,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
 def array(name: str, seed: int) -> xp.Array:
     ending = name.rpartition("_")[2]
     dtype = ending if ending in ("float32", "int32", "complex128") else "float64"
-    shape = (1000, 300) if name.startswith("full") else (100, 300)
+    shape = {"full": (1000, 300), "long": (10, 3000)}.get(name.partition("_")[0], (100, 300))
     return xp.asarray(np.random.default_rng(seed).integers(1, 90, shape).astype(dtype))
 
 

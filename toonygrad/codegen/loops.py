@@ -22,6 +22,8 @@ from toonygrad.uop.shape import size_of
 # Floats are summed in blocks of this many, reordered freely inside a block (vector lanes), exactly between
 # blocks: 32 lanes leave 16 additions one after the other, fewer than NumPy's pairwise summation has.
 SUM_BLOCK = 512
+# Up to this many there is only one block, and no total beside it: rows of three then take half as long.
+SHORT_SUM = 32
 # Columns that one parallel step reduces together, rows that it adds at once, and the fewest columns where
 # rows can't be shared out instead. Memory is read in long pieces (1024 columns of float64 took 1.5 times as
 # long as 4096), accumulators are touched once for four rows (one by one took 1.6 times as long).

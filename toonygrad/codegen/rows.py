@@ -13,6 +13,7 @@ from toonygrad.codegen.loops import (
     DRAFT_OPERATIONS,
     HI,
     LO,
+    SHORT_SUM,
     SUM_BLOCK,
     ZERO,
     Builder,
@@ -54,7 +55,8 @@ class Rows(Reducing):
         waiting = [self._over_stage(s, stages) for s in body.stores if set(s.index.src) - set(body.outer)]
         drafts = self._drafts(waiting, stages)
         # Searches for extremes, and for each extreme the first block of its row that has it.
-        self._sought = {} if chunks else _searches(stages)
+        long = body.extents[stages[-1][0].src[-1]] > SUM_BLOCK
+        self._sought = _searches(stages) if long and not chunks else {}
         self._places: dict[UOp, UOp] = {}
         for stage in stages:
             over = stage[0].src[1:]
@@ -137,7 +139,10 @@ class Rows(Reducing):
     ) -> list[UOp]:
         values = self.concrete(*(node.src[0] for node in stage))
         sought = [node for node in stage if node in self._sought.values()]
-        summed = [node for node in stage if node.arg is Ops.ADD and node.dtype in dtypes.REAL_FLOATING]
+        # A sum so short is one block, which a total joins without loss.
+        short = chunk is None and len(over) == 1 and self.body.extents[over[0]] <= SHORT_SUM
+        sums = [node for node in stage if node.arg is Ops.ADD and node.dtype in dtypes.REAL_FLOATING]
+        summed = [] if short else sums
         first = variable(self.name("first")) if sought or summed else ZERO
         before: list[UOp] = []
         block_start: list[UOp] = []
@@ -145,7 +150,7 @@ class Rows(Reducing):
         block_end: list[UOp] = []
         after: list[UOp] = []
         for node, value in zip(stage, values, strict=True):
-            dtype = accumulator_dtype(node.arg, node.dtype)
+            dtype = node.dtype if short and node in sums else accumulator_dtype(node.arg, node.dtype)
             total = variable(self.name("total"), dtype)
             before.append(assign(total, identity(node.arg, dtype)))
             result = total
