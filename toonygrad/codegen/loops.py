@@ -44,6 +44,8 @@ FEW_ROWS, ROW_PIECE = 64, 1 << 14
 TILE_SIDES, TILE_BYTES = (256, 128, 64, 32, 16), 1 << 17
 # Elements between the rows of a copy: without them neighbours in a column share few places of the cache.
 TILE_GAP = 16
+# Along shorter sides lines are used up in time without tiles (a side of 16: as fast, of 3: 0.7 times).
+FEWEST_TILED = 16
 # A contraction's tile: rows that accumulate together, using what is loaded for a column; the most rows, and
 # bytes of a row, whose totals then stay in the first-level cache; and summands in a block.
 CONTRACTION_TOGETHER, CONTRACTION_ROWS, CONTRACTION_BYTES, CONTRACTION_DEPTH = 4, 32, 1024, 32

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from toonygrad.codegen.loops import (
+    FEWEST_TILED,
     HI,
     LO,
     TILE_BYTES,
@@ -31,8 +32,12 @@ from toonygrad.uop.shape import size_of
 
 
 def tiled_range(body: Body) -> UOp | None:
-    """The range beside the last along which most memory runs; None where none runs along another."""
-    count = {row: len(_transposed(body, row)) for row in (body.outer + body.inner)[:-1]}
+    """The range beside the last along which most memory runs; None where none does, or tiles were slim."""
+    over = body.outer + body.inner
+    long = [a for a in over if body.extents[a] >= FEWEST_TILED]
+    if not long or long[-1] is not over[-1]:
+        return None
+    count = {row: len(_transposed(body, row)) for row in long[:-1]}
     best = max(count, key=lambda row: count[row], default=None)
     return best if best is not None and count[best] else None
 
