@@ -7,7 +7,7 @@ fitted again around each. Needs mpmath.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import mpmath
@@ -70,39 +70,37 @@ def remez(function: Function, weight: Function, low: mpf, high: mpf, count: int)
 
 
 class Fit(NamedTuple):
-    """What a polynomial is fitted to: a function and its weight on an interval; how many coefficients of
-    which type; the first ones where they are given."""
+    """What a polynomial is fitted to: a function and its weight on an interval, and how many coefficients in
+    float64 and in float32."""
 
     function: Function
     weight: Function
     low: mpf
     high: mpf
-    count: int
-    dtype: type[np.floating]
-    given: Sequence[float] = ()
+    double: int
+    single: int
 
 
-def coefficients(fit: Fit) -> tuple[list[float], mpf]:
+def coefficients(fit: Fit, count: int, dtype: type[np.floating]) -> tuple[list[float], mpf]:
     """Rounded coefficients, lowest power first, and the largest weighted error of their polynomial."""
-    fixed = list(fit.given)
+    fixed: list[float] = []
 
     def error(t: mpf) -> mpf:
         return fit.function(t) - sum(c * t**power for power, c in enumerate(fixed))
 
-    for power in range(len(fixed), fit.count):
+    for power in range(count):
         best, _ = remez(
             lambda t, power=power: error(t) / t**power,
             lambda t, power=power: fit.weight(t) * abs(t) ** power,
             fit.low,
             fit.high,
-            fit.count - power,
+            count - power,
         )
-        fixed.append(float(fit.dtype(float(best[0]))))
+        fixed.append(float(dtype(float(best[0]))))
     points = [fit.low + (fit.high - fit.low) * (i + mpf(1) / 3) / 1000 for i in range(1000)]
     return fixed, max(abs(error(t) * fit.weight(t)) for t in points)
 
 
-DOUBLE, SINGLE = np.float64, np.float32
 TINY = mpf(2) ** -40
 
 
@@ -122,114 +120,75 @@ def odd(function: Function, high: mpf) -> tuple[Function, Function, mpf, mpf]:
     )
 
 
-def logarithm(base: mpf, leading: float) -> tuple[Function, Function, mpf, mpf]:
-    """(log(1 + f) - leading * f) / f, to some base, for f as `split_single` leaves it."""
-    scale = 1 / mpmath.log(base)
-    low, high = mpf("-0.3047"), mpf("0.3907")
-    return (
-        lambda f: mpmath.log1p(f) * scale / f - leading,
-        lambda f: abs(f / (mpmath.log1p(f) * scale)),
-        low,
-        high,
-    )
-
-
 def table() -> dict[str, Fit]:
     """By the names that the coefficients have."""
     half_ln2 = mpmath.log(2) / 2 * mpf("1.001")
-    quarter_pi = mp.pi / 4 * mpf("1.0001")
-    wider_quarter_pi = mp.pi / 4 * mpf("1.004")
-    ratio = 2 * (mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1) * mpf("1.0001")
-    log2_e, log10_e = (float(SINGLE(1 / mpmath.log(base))) for base in (2, 10))
-    lacking = [
-        float(SINGLE(float(1 / mpmath.log(base) - mpf(leading))))
-        for base, leading in ((2, log2_e), (10, log10_e))
-    ]
-    exp = (
-        lambda r: (mpmath.expm1(r) - r) / r**2,
-        lambda r: r**2 / mpmath.exp(r),
-        -half_ln2,
-        half_ln2,
-    )
-    expm1 = (
-        lambda r: (mpmath.expm1(r) - r) / r**2,
-        lambda r: abs(r**2 / mpmath.expm1(r)),
-        -half_ln2,
-        half_ln2,
-    )
-    expm1_third = (
-        lambda r: (mpmath.expm1(r) - r - r * r / 2) / r**3,
-        lambda r: r**3 / mpmath.expm1(r),
-        -half_ln2,
-        half_ln2,
-    )
-    cosh = (
-        even(lambda x: (mpmath.cosh(x) - 1) / x**2),
-        even(lambda x: x**2 / mpmath.cosh(x)),
-        TINY,
-        half_ln2**2,
-    )
-    cosh_fourth = (
-        even(lambda x: (mpmath.cosh(x) - 1 - x**2 / 2) / x**4),
-        even(lambda x: x**4 / mpmath.cosh(x)),
-        TINY,
-        half_ln2**2,
-    )
-
-    def cosine(high: mpf) -> tuple[Function, Function, mpf, mpf]:
-        return (
+    quarter_pi = mp.pi / 4 * mpf("1.004")  # in float32 the reduction may leave so much
+    ratio = mpf("0.3047") / (2 - mpf("0.3047"))  # f / (2 + f) for f between -0.3047 and 0.3907
+    return {
+        "EXP": Fit(
+            lambda r: (mpmath.expm1(r) - r) / r**2,
+            lambda r: r**2 / mpmath.exp(r),
+            -half_ln2,
+            half_ln2,
+            10,
+            5,
+        ),
+        "EXPM1": Fit(
+            lambda r: (mpmath.expm1(r) - r) / r**2,
+            lambda r: abs(r**2 / mpmath.expm1(r)),
+            -half_ln2,
+            half_ln2,
+            11,
+            6,
+        ),
+        "SINH": Fit(*odd(mpmath.sinh, half_ln2), 5, 2),
+        "COSH": Fit(
+            even(lambda x: (mpmath.cosh(x) - 1) / x**2),
+            even(lambda x: x**2 / mpmath.cosh(x)),
+            TINY,
+            half_ln2**2,
+            5,
+            3,
+        ),
+        "LOG": Fit(
+            even(lambda s: (2 * mpmath.atanh(s) / s - 2) / s**2),
+            even(lambda s: s**3 / (2 * mpmath.atanh(s))),
+            TINY,
+            ratio**2,
+            7,
+            3,
+        ),
+        "PRECISE_LOG": Fit(
+            even(lambda s: (2 * mpmath.atanh(s) / s - 2 - 2 * s**2 / 3) / s**4),
+            even(lambda s: s**5 / (2 * mpmath.atanh(s))),
+            TINY,
+            ratio**2,
+            8,
+            3,
+        ),
+        "ASINH": Fit(*odd(mpmath.asinh, mpf("0.5")), 12, 5),
+        "SIN": Fit(*odd(mpmath.sin, quarter_pi), 6, 3),
+        "COS": Fit(
             even(lambda x: (mpmath.cos(x) - 1 + x**2 / 2) / x**4),
             even(lambda x: x**4 / mpmath.cos(x)),
             TINY,
-            high**2,
-        )
-
-    atanh = odd(lambda v: 2 * mpmath.atanh(v / 2), ratio)
-    pow_log = (
-        even(lambda v: (2 * mpmath.atanh(v / 2) - v - v**3 / 12 - v**5 / 80) / v**7),
-        even(lambda v: v**7 / (2 * mpmath.atanh(v / 2))),
-        TINY,
-        ratio**2,
-    )
-    log1p = (
-        lambda f: (mpmath.log1p(f) - f) / f**2,
-        lambda f: abs(f**2 / mpmath.log1p(f)),
-        *logarithm(mp.e, 1.0)[2:],
-    )
-    return {
-        "EXP": Fit(*exp, 10, DOUBLE),
-        "EXP_SHORT": Fit(*exp, 5, DOUBLE),
-        "EXP_SINGLE": Fit(*exp, 5, SINGLE),
-        "EXPM1": Fit(*expm1_third, 10, DOUBLE),
-        "EXPM1_SINGLE": Fit(*expm1, 6, SINGLE),
-        "LOG": Fit(*atanh, 7, DOUBLE),
-        "LOG_SINGLE": Fit(*log1p, 9, SINGLE),
-        "LOG2_SINGLE": Fit(*logarithm(mpf(2), log2_e), 10, SINGLE, lacking[:1]),
-        "LOG10_SINGLE": Fit(*logarithm(mpf(10), log10_e), 10, SINGLE, lacking[1:]),
-        "POW_LOG": Fit(*pow_log, 8, DOUBLE),
-        "POW_LOG_SHORT": Fit(*pow_log, 3, DOUBLE),
-        "SINH": Fit(*odd(mpmath.sinh, half_ln2), 5, DOUBLE),
-        "SINH_SINGLE": Fit(*odd(mpmath.sinh, half_ln2), 2, SINGLE),
-        "COSH": Fit(*cosh_fourth, 4, DOUBLE),
-        "COSH_SINGLE": Fit(*cosh, 3, SINGLE),
-        "SIN": Fit(*odd(mpmath.sin, quarter_pi), 6, DOUBLE),
-        "SIN_SINGLE": Fit(*odd(mpmath.sin, wider_quarter_pi), 3, SINGLE),
-        "COS": Fit(*cosine(quarter_pi), 6, DOUBLE),
-        "COS_SINGLE": Fit(*cosine(wider_quarter_pi), 3, SINGLE),
-        "TAN_SINGLE": Fit(*odd(mpmath.tan, wider_quarter_pi), 7, SINGLE),
-        "ATAN": Fit(*odd(mpmath.atan, mpf("0.5001")), 13, DOUBLE),
-        "ATAN_SINGLE": Fit(*odd(mpmath.atan, mpf("0.5001")), 5, SINGLE),
-        "ASIN": Fit(*odd(mpmath.asin, mpf("0.5")), 13, DOUBLE),
-        "ASIN_SINGLE": Fit(*odd(mpmath.asin, mpf("0.5")), 5, SINGLE),
-        "ASINH_SINGLE": Fit(*odd(mpmath.asinh, mpf("0.5")), 5, SINGLE),
+            quarter_pi**2,
+            6,
+            3,
+        ),
+        "TAN": Fit(*odd(mpmath.tan, quarter_pi), 15, 7),
+        "ASIN": Fit(*odd(mpmath.asin, mpf("0.5")), 13, 5),
+        "ATAN": Fit(*odd(mpmath.atan, mpf("0.5001")), 13, 5),
     }
 
 
 if __name__ == "__main__":
-    mp.dps = 100
+    mp.dps = 120
     for name, fit in table().items():
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
-        fitted, error = coefficients(fit)
-        print(f"# relative error 2**{float(mpmath.log(error, 2)):.1f}")
-        print(f"{name} = (" + ", ".join(map(repr, fitted)) + ")", flush=True)
+        for count, dtype in ((fit.double, np.float64), (fit.single, np.float32)):
+            fitted, error = coefficients(fit, count, dtype)
+            print(f"{name} {dtype.__name__}: relative error 2**{float(mpmath.log(error, 2)):.1f}")
+            print("    (" + ", ".join(map(repr, fitted)) + ")", flush=True)

@@ -1,15 +1,17 @@
-"""What the decompositions of transcendentals share: polynomials, sums and products with their rounding
-errors, powers of two by bits.
+"""What the decompositions of transcendentals share: the layout of floats, constants by type, polynomials,
+sums and products with their rounding errors.
 
-The transcendental rooms call it; functions take and give nodes of a kernel graph, float64 or float32. A pair
-(high, low) stands for the unevaluated sum high + low, about twice the precision of its type. Imports uop and
-dtypes.
+The transcendental rooms call it; every function takes and gives nodes of a kernel graph, float64 or float32
+alike. A pair (high, low) stands for the unevaluated sum high + low, about twice the precision of its type.
+Imports uop and dtypes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,43 +20,89 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 
 Pair = tuple[UOp, UOp]
-
-SIGNIFICAND_BITS = 52
-SIGNIFICAND = (1 << SIGNIFICAND_BITS) - 1
-EXPONENT = 0x7FF << SIGNIFICAND_BITS
-SIGN = -(1 << 63)
-ONE_BITS = 1023 << SIGNIFICAND_BITS
-LEAST_NORMAL = 2.0**-1022
-
-SIGNIFICAND_BITS_SINGLE = 23
-SIGNIFICAND_SINGLE = (1 << SIGNIFICAND_BITS_SINGLE) - 1
-SIGN_SINGLE = -(1 << 31)
-ONE_BITS_SINGLE = 127 << SIGNIFICAND_BITS_SINGLE
-
-# Adding this rounds |x| < 2**51 to an integer, which then stands in the low bits of the sum's pattern: two
-# additions instead of a conversion to int64 and back, which AVX2 hasn't.
-ROUNDER = 1.5 * 2.0**52
-ROUNDER_BITS = 0x4338 << 48
-ROUNDER_SINGLE = 1.5 * 2.0**23
-ROUNDER_BITS_SINGLE = 0x4B40 << 16
+T = TypeVar("T")
 
 INFINITY = math.inf
 NAN = math.nan
 
 
-def number(value: float, dtype: np.dtype = dtypes.float64) -> UOp:
-    """A constant."""
-    return UOp.const(value, dtype)
+@dataclass(frozen=True)
+class Format:
+    """A floating type's layout.
+
+    Attributes
+    ----------
+    integer : the signed integer type of the same size
+    digits : bits of the significand that are stored
+    bias : what is added to an exponent
+    """
+
+    integer: np.dtype
+    digits: int
+    bias: int
+
+    @property
+    def exponent_digits(self) -> int:
+        """How many bits the exponent has."""
+        return (2 * self.bias + 1).bit_length()
+
+    @property
+    def significand(self) -> int:
+        """The bits of the significand."""
+        return (1 << self.digits) - 1
+
+    @property
+    def sign(self) -> int:
+        """The bit of the sign."""
+        return -((self.bias + 1) << (self.digits + 1))
+
+    @property
+    def one_bits(self) -> int:
+        """The pattern of 1."""
+        return self.bias << self.digits
+
+    @property
+    def least_normal(self) -> float:
+        """The least number with all its digits."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
+    def rounder(self) -> float:
+        """What, added, rounds to an integer, which then stands in the low bits of the sum's pattern: two
+        additions instead of a conversion to int64 and back, which AVX2 hasn't."""
+        return 1.5 * 2.0**self.digits
+
+    @property
+    def rounder_bits(self) -> int:
+        """The pattern of `rounder`."""
+        return ((self.bias + self.digits) << self.digits) | (1 << (self.digits - 1))
 
 
-def single(value: float) -> UOp:
-    """A constant of float32."""
-    return UOp.const(value, dtypes.float32)
+DOUBLE, SINGLE = Format(dtypes.int64, 52, 1023), Format(dtypes.int32, 23, 127)
+
+
+class ByType(NamedTuple, Generic[T]):
+    """A constant for float64, and what stands for it in float32."""
+
+    double: T
+    single: T
+
+    def of(self, x: UOp) -> T:
+        """The one for the type of `x`."""
+        return self.double if x.dtype == dtypes.float64 else self.single
+
+
+FORMATS = ByType(DOUBLE, SINGLE)
+
+
+def number(value: float, like: UOp) -> UOp:
+    """A constant of the type of `like`."""
+    return UOp.const(value, like.dtype)
 
 
 def bits(x: UOp) -> UOp:
     """The bit pattern as a signed integer of the same size."""
-    return x.bitcast(dtypes.int64 if x.dtype == dtypes.float64 else dtypes.int32)
+    return x.bitcast(FORMATS.of(x).integer)
 
 
 def from_bits(pattern: UOp) -> UOp:
@@ -67,16 +115,17 @@ def copysign(magnitude: UOp, sign: UOp) -> UOp:
     return magnitude.alu(Ops.COPYSIGN, sign)
 
 
-def sqrt(x: UOp) -> UOp:
-    """The square root."""
-    return x.alu(Ops.SQRT)
+def clamp(x: UOp, low: float, high: float) -> UOp:
+    """`x` inside [low, high]; NaN stays."""
+    x = (x > high).where(number(high, x), x)
+    return (x < low).where(number(low, x), x)
 
 
 def polynomial(x: UOp, coefficients: Sequence[float | UOp]) -> UOp:
     """Horner's rule, lowest power first: loops over many elements are bound by the number of operations,
     not by their order."""
     last = coefficients[-1]
-    result = last if isinstance(last, UOp) else number(last, x.dtype)
+    result = last if isinstance(last, UOp) else number(last, x)
     for coefficient in reversed(coefficients[:-1]):
         result = result.fma(x, coefficient)
     return result
@@ -102,37 +151,40 @@ def exact_product(a: UOp, b: UOp) -> Pair:
 
 
 def pair_product(a: Pair, b: Pair) -> Pair:
-    """a * b to about 104 bits."""
+    """a * b to about twice the precision."""
     high, low = exact_product(a[0], b[0])
     return high, a[0].fma(b[1], a[1].fma(b[0], low))
 
 
 def pair_sum(larger: Pair, smaller: Pair) -> Pair:
-    """larger + smaller to about 104 bits, where they don't cancel."""
+    """larger + smaller to about twice the precision, where they don't cancel."""
     high, low = ordered_sum(larger[0], smaller[0])
     return high, low + (larger[1] + smaller[1])
 
 
-def quotient(numerator: Pair, denominator: Pair, reciprocal: UOp | None = None) -> Pair:
-    """numerator / denominator to about 100 bits with one division."""
-    reciprocal = 1.0 / denominator[0] if reciprocal is None else reciprocal
-    high = numerator[0] * reciprocal
-    rest = (-high).fma(denominator[0], numerator[0])
-    rest = rest + (-high).fma(denominator[1], numerator[1])
-    return high, rest * reciprocal
-
-
-def power_of_two(rounded: UOp) -> UOp:
-    """2 ** k for -1022 <= k <= 1023, where `rounded` is k + ROUNDER + 1023."""
-    return from_bits(bits(rounded) << SIGNIFICAND_BITS)
-
-
-def power_of_two_single(rounded: UOp) -> UOp:
-    """2 ** k of float32 for -126 <= k <= 127, where `rounded` is k + ROUNDER_SINGLE + 127."""
-    return from_bits(bits(rounded) << SIGNIFICAND_BITS_SINGLE)
+def quotient(numerator: UOp, denominator: Pair, low: UOp | None = None) -> Pair:
+    """(numerator + low) / denominator to about twice the precision, with one division."""
+    reciprocal = 1.0 / denominator[0]
+    high = numerator * reciprocal
+    rest = (-high).fma(denominator[1], (-high).fma(denominator[0], numerator))
+    return high, (rest if low is None else rest + low) * reciprocal
 
 
 def about_reciprocal(x: UOp, halved: bool = False) -> UOp:
-    """1 / x to 5 %, or half of that, for float32 0 <= x < 2 ** 126: what a correction may be multiplied by,
-    one subtraction instead of a division; finite for 0."""
-    return from_bits((0x7E7311C7 if halved else 0x7EF311C7) - bits(x))
+    """1 / x to 5 %, or half of that, for x >= 0 below a quarter of the largest: what a correction may be
+    multiplied by, one subtraction instead of a division; finite for 0."""
+    form = FORMATS.of(x)
+    pattern = ((2 * form.bias - 1) << form.digits) + (0x7311C7 << (form.digits - 23))
+    return from_bits((pattern - (1 << form.digits) if halved else pattern) - bits(x))
+
+
+def power_of_two(rounded: UOp) -> UOp:
+    """2 ** k for normal results, where `rounded` is k + rounder + bias."""
+    return from_bits(bits(rounded) << FORMATS.of(rounded).digits)
+
+
+def root_and_rest(x: UOp, low: UOp | None = None) -> Pair:
+    """sqrt(x + low) as a pair, to four bits more than the type has."""
+    root = x.alu(Ops.SQRT)
+    rest = (-root).fma(root, x)
+    return root, (rest if low is None else rest + low) * about_reciprocal(root, halved=True)

@@ -1,389 +1,266 @@
-"""log, log1p, log2, log10, asinh, acosh, atanh and logaddexp in primitives.
+"""log, log1p, log2, log10, asinh, acosh and atanh in primitives.
 
-codegen/transcendental.py lists them; the power room uses `split`. The argument is 2 ** k * m with m in
-[sqrt(1/2), sqrt(2)), and log m = 2 atanh(s / 2) with s = 2 (m - 1) / (m + 1), of which the quotient is a
-pair and the rest a short polynomial. Functions whose value near zero must be good relative to itself bring
-1 + f as a pair. float32 has a polynomial in m - 1, longer but without a division. docs/minimax.py derives the
-coefficients.
+codegen/transcendental.py lists them; the power room uses `split` and the precise logarithms. The argument is
+(1 + f) * 2 ** k with 1 + f in [0.6953125, 1.390625); log(1 + f) = f - f * f / 2 + s * (f * f / 2 + ...) with
+s = f / (2 + f), where f is exact and the rest small enough to be rounded. Functions whose value near zero
+must be good relative to itself bring 1 + f as a pair. docs/minimax.py derives the coefficients.
 """
 
 from __future__ import annotations
 
 from toonygrad import dtypes
 from toonygrad.codegen.transcendental_arithmetic import (
-    EXPONENT,
+    FORMATS,
     INFINITY,
-    LEAST_NORMAL,
     NAN,
-    ONE_BITS,
-    ONE_BITS_SINGLE,
-    SIGNIFICAND,
-    SIGNIFICAND_BITS,
-    SIGNIFICAND_BITS_SINGLE,
-    SIGNIFICAND_SINGLE,
+    ByType,
     Pair,
-    about_reciprocal,
     bits,
     copysign,
-    exact_product,
-    exact_sum,
     from_bits,
     number,
     ordered_sum,
     polynomial,
     quotient,
-    single,
-    sqrt,
+    root_and_rest,
 )
-from toonygrad.codegen.transcendental_exponential import (
-    LN2_HIGH,
-    LN2_HIGH_SINGLE,
-    LN2_LOW,
-    LN2_LOW_SINGLE,
-    LOG2_E,
-)
+from toonygrad.codegen.transcendental_exponential import LN2_HIGH, LN2_LOW
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 
-LOG = (
-    0.08333333333333418,
-    0.012499999999817756,
-    0.0022321428704738977,
-    0.0004340273162108318,
-    8.878693489881417e-05,
-    1.8693886667089047e-05,
-    4.5154826698571244e-06,
-)
-LOG_SINGLE = (
-    -0.49999991059303284,
-    0.33333271741867065,
-    -0.2500128149986267,
-    0.20005935430526733,
-    -0.16620978713035583,
-    0.1410052478313446,
-    -0.13040104508399963,
-    0.13405101001262665,
-    -0.08837858587503433,
-)
-# Of log2(1 + f) / f and log10(1 + f) / f; the first are what LOG2_E_SINGLE and LOG10_E_SINGLE lack.
-LOG2_SINGLE = (
-    1.925963033500011e-08,
-    -0.7213473916053772,
-    0.480897456407547,
-    -0.36069223284721375,
-    0.28862476348876953,
-    -0.23979052901268005,
-    0.20342572033405304,
-    -0.18812298774719238,
-    0.19340017437934875,
-    -0.12752023339271545,
-)
-LOG10_SINGLE = (
-    -1.0103049952192578e-08,
-    -0.21714720129966736,
-    0.14476457238197327,
-    -0.10857920348644257,
-    0.08688416332006454,
-    -0.07218373566865921,
-    0.06124473735690117,
-    -0.056637827306985855,
-    0.058185312896966934,
-    -0.038341473788022995,
-)
-ASINH_SINGLE = (
-    -0.1666664332151413,
-    0.07498640567064285,
-    -0.0443829707801342,
-    0.028161223977804184,
-    -0.013223742134869099,
-)
+# Logarithms to other bases: 1 / log(base) in two parts, and log(2) to that base in two, the first with so few
+# digits that its product with any k is exact.
+LOG2_E = ByType(1.4426950408889634, 1.4426950216293335)
+LOG2_E_LOW = ByType(2.0355273740931033e-17, 1.925963033500011e-08)
+LOG10_E = ByType(0.4342944819032518, 0.4342944920063019)
+LOG10_E_LOW = ByType(1.098319650216765e-17, -1.0103049952192578e-08)
+LOG10_2_HIGH = ByType(0.30102999566383914, 0.301025390625)
+LOG10_2_LOW = ByType(1.42050232272661e-13, 4.605039066518657e-06)
+# 2 / 3 and what it lacks: the second coefficient of 2 atanh(s), needed to twice the precision.
+TWO_THIRDS = ByType(0.6666666666666666, 0.6666666865348816)
+TWO_THIRDS_LOW = ByType(3.700743415417188e-17, -1.9868215517249155e-08)
 
-LOG2_E_LOW = 2.0355273740931033e-17
-LOG10_E = 0.4342944819032518
-LOG10_E_LOW = 1.098319650216765e-17
-# log10(2) in two parts, the first of 41 bits.
-LOG10_2 = 0.3010299956639812
-LOG10_2_HIGH = 0.30102999566383914
-LOG10_2_LOW = 1.42050232272661e-13
-LOG2_E_SINGLE = 1.4426950216293335
-LOG10_E_SINGLE = 0.4342944920063019
-# For float32, the first of 15 bits.
-LOG10_2_HIGH_SINGLE = 0.301025390625
-LOG10_2_LOW_SINGLE = 4.605039066518657e-06
-
-# The pattern of a float64 just below sqrt(1/2): below it the significand counts for the next lower power of
-# two.
-SQRT_HALF_BITS = 0x3FE6A09E << 32
-# And of 0.6953125: in float32 the worst errors are those of a little less than sqrt(2).
-LEAST_BITS_SINGLE = 0x3F32 << 16
-# 2 ** 52: its pattern with a small integer in the low bits is 2 ** 52 + that integer.
-INTEGER_BITS = 0x433 << SIGNIFICAND_BITS
+LOG = ByType(
+    (
+        0.6666666666666797,
+        0.3999999999897036,
+        0.2857142884569314,
+        0.22222187633091714,
+        0.18184145623556405,
+        0.15298952344144912,
+        0.14948471895976256,
+    ),
+    (
+        0.6666681170463562,
+        0.3997289836406708,
+        0.3000172972679138,
+    ),
+)
+PRECISE_LOG = ByType(
+    (
+        0.3999999999999995,
+        0.2857142857146056,
+        0.22222222213959353,
+        0.18181819288580398,
+        0.15384529658910562,
+        0.1333731649339381,
+        0.11655451461192905,
+        0.12143148217349112,
+    ),
+    (
+        0.40000203251838684,
+        0.285419225692749,
+        0.23542387783527374,
+    ),
+)
+ASINH = ByType(
+    (
+        -0.1666666666666661,
+        0.07499999999984412,
+        -0.04464285712782438,
+        0.03038194371600818,
+        -0.02237213834766919,
+        0.017352386785264667,
+        -0.013960230547893582,
+        0.011512972957958712,
+        -0.009534095629328951,
+        0.007465475871528183,
+        -0.004747326243028455,
+        0.001717962545003302,
+    ),
+    (
+        -0.1666664332151413,
+        0.07498640567064285,
+        -0.0443829707801342,
+        0.028161223977804184,
+        -0.013223742134869099,
+    ),
+)
 
 
 def split(x: UOp, subnormal: bool = True) -> tuple[UOp, UOp, UOp]:
-    """(k, m, k + 1023 as exponent bits) with x = m * 2 ** k, for finite x > 0.
+    """(k, f, 2 ** -k) with x = (1 + f) * 2 ** k, k an integer, for finite x > 0.
 
-    Unless `subnormal`, x must be normal. With it the third is wrong for subnormal x.
+    The power is 0 where it would be subnormal. Unless `subnormal`, x must be normal. With it the power is
+    wrong for subnormal x.
     """
-    bias: UOp | float = 2.0**52 + 1023
+    form = FORMATS.of(x)
+    small = x < form.least_normal
     if subnormal:
-        small = x < LEAST_NORMAL
-        x = small.where(x * 2.0**54, x)
-        bias = small.where(number(2.0**52 + 1023 + 54), 2.0**52 + 1023)
-    shifted = bits(x) + (ONE_BITS - SQRT_HALF_BITS)
-    exponent = shifted & EXPONENT
-    k = from_bits((exponent >> SIGNIFICAND_BITS) | INTEGER_BITS) - bias
-    return k, from_bits((shifted & SIGNIFICAND) + SQRT_HALF_BITS), exponent
+        x = small.where(x * 2.0 ** (form.digits + 2), x)
+    # 0.6953125: below it the significand counts for the next lower power of two. The worst errors are those
+    # of a little less than twice that, so that sqrt(1/2) would be worse.
+    least = form.one_bits - (1 << form.digits) + (0x64 << (form.digits - 8))
+    shifted = bits(x) - least
+    k, f = shifted >> form.digits, from_bits((shifted & form.significand) + least) - 1.0
+    inverse = from_bits((form.one_bits - (shifted & ~form.significand)).alu(Ops.MAXIMUM, 0))
+    return small.where(k - (form.digits + 2), k) if subnormal else k, f, inverse
 
 
-def domain(x: UOp, result: UOp, end: float = 0.0, there: float = -INFINITY) -> UOp:
-    """`result`, but `there` where x is `end`, NaN below, and x itself where that is inf or NaN."""
-    result = (x < INFINITY).where(result, x)
-    return (x <= end).where(x.eq(end).where(number(there), NAN), result)
+def as_float(k: UOp, like: UOp) -> UOp:
+    """A small integer as a float of the type of `like`."""
+    if like.dtype == dtypes.float32:
+        return k.cast(dtypes.float32)
+    form = FORMATS.of(like)
+    return from_bits(k + form.rounder_bits) - form.rounder  # AVX2 has no conversion
 
 
-def inverse_power(exponent: UOp) -> UOp:
-    """2 ** -k from the exponent bits that `split` gives, 0 for k > 1022."""
-    return from_bits((2 * ONE_BITS - exponent).alu(Ops.MAXIMUM, 0))
+def domain(x: UOp, result: UOp) -> UOp:
+    """`result`, but -inf for zeros, NaN for x below, and x itself where that is inf or NaN."""
+    form, pattern = FORMATS.of(x), bits(x)
+    # What is below zero has bits in its exponent that, moved to the significand of -inf, make that a NaN.
+    unsigned = dtypes.uint64 if form.integer == dtypes.int64 else dtypes.uint32
+    moved = (pattern.cast(unsigned) >> form.exponent_digits).cast(form.integer)
+    outside = from_bits(pattern | moved | ~form.significand)
+    return (x <= 0.0).where(outside, (x < INFINITY).where(result, x))
 
 
-def near_one(f: UOp, low: UOp | None = None) -> tuple[UOp, UOp]:
-    """log(1 + f + low) as a sum of two, the first much the larger; -0.3 < f < 0.42 and low, if any, below
-    the last place of 1 + f."""
-    half = f.fma(0.5, 1.0)
-    half_rest = f.fma(0.5, 1.0 - half)
-    reciprocal = 1.0 / half
-    s = f * reciprocal
-    rest = (-s).fma(half, f)
-    rest = (-s).fma(half_rest, rest)
-    if low is not None:
-        rest = rest + (-0.5 * s).fma(low, low)
+def parts(f: UOp) -> tuple[UOp, UOp, UOp]:
+    """(s, inner, half) with log(1 + f) = f + s * inner - half."""
+    s = f / (f + 2.0)
     z = s * s
-    return s, (s * z).fma(polynomial(z, LOG), rest * reciprocal)
+    half = f * 0.5 * f
+    return s, z.fma(polynomial(z, LOG.of(f)), half), half
 
 
-def natural_parts(k: UOp, s: UOp, rest: UOp) -> Pair:
-    """k * ln 2 + s + rest in two parts, the first much the larger."""
-    high, low = ordered_sum(k * LN2_HIGH, s)
-    return high, low + k.fma(LN2_LOW, rest)
-
-
-def natural(k: UOp, s: UOp, rest: UOp) -> UOp:
-    """k * ln 2 + s + rest."""
-    high, low = natural_parts(k, s, rest)
-    return high + low
+def natural(k: UOp, f: UOp, low: UOp | None = None) -> UOp:
+    """k * ln 2 + log(1 + f + low), low below the last place of 1 + f."""
+    k = as_float(k, f)
+    high = k.fma(LN2_HIGH.of(f), f)
+    rest = k.fma(LN2_LOW.of(f), k.fma(LN2_HIGH.of(f), -high) + f)
+    if low is not None:
+        rest = low.fma(f.fma(-0.85, 1.0), rest)  # 1 / (1 + f), near enough
+    s, inner, half = parts(f)
+    return high + s.fma(inner, rest - half)
 
 
 def log(x: UOp) -> UOp:
-    """Natural logarithm of float64."""
-    k, m, _ = split(x)
-    return domain(x, natural(k, *near_one(m - 1.0)))
+    """Natural logarithm."""
+    k, f, _ = split(x)
+    return domain(x, natural(k, f))
+
+
+def to_base(x: UOp, factor: float, factor_low: float, unit: float = 1.0, unit_low: float = 0.0) -> UOp:
+    """log x times a factor in two parts; the unit is what ln 2 becomes, in two parts too."""
+    k, f, _ = split(x)
+    k = as_float(k, x)
+    whole = k * unit
+    high = whole + f * factor
+    low = f.fma(factor_low, f.fma(factor, whole - high))
+    low = k.fma(unit_low, low) if unit_low else low
+    s, inner, half = parts(f)
+    return domain(x, high + s.fma(inner, -half).fma(factor, low))
 
 
 def log2(x: UOp) -> UOp:
-    """Logarithm to base 2 of float64, exact for powers of two."""
-    k, m, _ = split(x)
-    s, rest = near_one(m - 1.0)
-    product, product_rest = exact_product(s, number(LOG2_E))
-    high, low = ordered_sum(k, product)
-    rest = rest.fma(LOG2_E, s.fma(LOG2_E_LOW, product_rest))
-    return domain(x, high + (low + rest))
+    """Logarithm to base 2, exact for powers of two."""
+    return to_base(x, LOG2_E.of(x), LOG2_E_LOW.of(x))
 
 
 def log10(x: UOp) -> UOp:
-    """Logarithm to base 10 of float64."""
-    k, m, _ = split(x)
-    s, rest = near_one(m - 1.0)
-    product, product_rest = exact_product(s, number(LOG10_E))
-    high, low = ordered_sum(k * LOG10_2_HIGH, product)
-    rest = rest.fma(LOG10_E, s.fma(LOG10_E_LOW, product_rest))
-    return domain(x, high + (low + k.fma(LOG10_2_LOW, rest)))
+    """Logarithm to base 10."""
+    return to_base(x, LOG10_E.of(x), LOG10_E_LOW.of(x), LOG10_2_HIGH.of(x), LOG10_2_LOW.of(x))
 
 
-def log_of_pair_in_parts(high: UOp, low: UOp, doublings: UOp | None = None) -> Pair:
-    """log(high + low), plus ln 2 a doubling, good relative to itself also near 1; high is normal and low
-    below its last place."""
-    k, m, exponent = split(high, subnormal=False)
-    s, rest = near_one(*ordered_sum(m - 1.0, low * inverse_power(exponent)))
-    return natural_parts(k if doublings is None else k + doublings, s, rest)
-
-
-def log_of_pair(high: UOp, low: UOp, doublings: UOp | None = None) -> UOp:
-    """As `log_of_pair_in_parts`, rounded."""
-    high, low = log_of_pair_in_parts(high, low, doublings)
-    return high + low
+def log1p_of_pair(high: UOp, low: UOp | None = None, doublings: UOp | None = None) -> UOp:
+    """log(1 + high + low), plus ln 2 a doubling, good relative to itself."""
+    one = 1.0 + high
+    rest = high - (one - 1.0)
+    k, f, inverse = split(one, subnormal=False)
+    # Where 1 + x needn't be divided by a power of two, x is what 1 + x lost no bits of.
+    near = k.eq(0)
+    rest = near.where(number(0.0, high), rest)
+    rest = (rest if low is None else rest + low) * inverse
+    return natural(k if doublings is None else k + doublings, near.where(high, f), rest)
 
 
 def log1p(x: UOp) -> UOp:
-    """log(1 + x) of float64."""
-    return copysign(domain(x, log_of_pair(*exact_sum(number(1.0), x)), end=-1.0), x)
+    """log(1 + x)."""
+    return copysign(domain(1.0 + x, log1p_of_pair(x)), x)
 
 
-# The inverse hyperbolic functions are the logarithm of a pair. From here on sqrt(x * x +- 1) is x.
-LARGE = 2.0**30
-# Below this asinh(x) and atanh(x) are x.
-SMALL = 2.0**-28
-
-
-def root_of_pair(high: UOp, low: UOp) -> Pair:
-    """sqrt(high + low) as a pair."""
-    root = sqrt(high)
-    return root, ((-root).fma(root, high) + low) * (0.5 / root)
+# From here on sqrt(x * x + 1) is x, and x * x - 1 must not overflow.
+ASINH_LARGE, ACOSH_LARGE = ByType(2.0**28, 2.0**12), ByType(2.0**500, 2.0**60)
 
 
 def asinh(x: UOp) -> UOp:
-    """Inverse hyperbolic sine of float64: log(|x| + sqrt(x * x + 1))."""
+    """Inverse hyperbolic sine: log(|x| + sqrt(x * x + 1)), below 1/2 a polynomial."""
     y = abs(x)
-    large = y > LARGE
-    square, square_rest = exact_product(y, y)
-    high, low = exact_sum(square, number(1.0))
-    root, root_rest = root_of_pair(high, low + square_rest)
+    large = y > ASINH_LARGE.of(x)
+    square = y.fma(y, 1.0)
+    root, root_rest = root_and_rest(square, y.fma(y, 1.0 - square))
     high, low = ordered_sum(root, y)
-    result = log_of_pair(
-        large.where(y, high), large.where(number(0.0), low + root_rest), large.where(number(1.0), 0.0)
-    )
-    result = (y < SMALL).where(y, result)
+    k, f, inverse = split(large.where(y, high), subnormal=False)
+    low = large.where(number(0.0, x), low + root_rest) * inverse
+    result = natural(large.where(k + 1, k), f, low)
+    z = y * y
+    result = (y < 0.5).where((y * z).fma(polynomial(z, ASINH.of(x)), y), result)
     return copysign((y < INFINITY).where(result, y), x)
 
 
 def acosh(x: UOp) -> UOp:
-    """Inverse hyperbolic cosine of float64: log(x + sqrt(x * x - 1))."""
-    large = x > LARGE
-    square, square_rest = exact_product(x, x)
-    high, low = ordered_sum(square, number(-1.0))
-    root, root_rest = root_of_pair(high, low + square_rest)
-    high, low = ordered_sum(x, root)
-    result = log_of_pair(
-        large.where(x, high), large.where(number(0.0), low + root_rest), large.where(number(1.0), 0.0)
-    )
-    return domain(x, result, end=1.0, there=0.0)
-
-
-def atanh(x: UOp) -> UOp:
-    """Inverse hyperbolic tangent of float64: half of log((1 + |x|) / (1 - |x|))."""
-    y = abs(x)
-    ratio = quotient(ordered_sum(number(1.0), y), ordered_sum(number(1.0), -y))
-    result = (y < SMALL).where(y, 0.5 * log_of_pair(*ratio))
-    return copysign((y < 1.0).where(result, y.eq(1.0).where(number(INFINITY), NAN)), x)
-
-
-def split_single(x: UOp) -> tuple[UOp, UOp, UOp]:
-    """(k, f, 2 ** -k) of float32 with x = (1 + f) * 2 ** k, k an int32; for finite normal x > 0. The power is
-    0 for k > 126."""
-    shifted = bits(x) - LEAST_BITS_SINGLE
-    f = from_bits((shifted & SIGNIFICAND_SINGLE) + LEAST_BITS_SINGLE) - 1.0
-    inverse = (ONE_BITS_SINGLE - (shifted & ~SIGNIFICAND_SINGLE)).alu(Ops.MAXIMUM, 0)
-    return shifted >> SIGNIFICAND_BITS_SINGLE, f, from_bits(inverse)
-
-
-def split_all_single(x: UOp) -> tuple[UOp, UOp]:
-    """(k, f) as of `split_single`, k a float32, subnormal x included."""
-    small = x < 2.0**-126
-    k, f, _ = split_single(small.where(x * 2.0**25, x))
-    return small.where(k - 25, k).cast(dtypes.float32), f
-
-
-def domain_single(x: UOp, result: UOp) -> UOp:
-    """`result`, but for float32 x <= 0 and where x is inf or NaN."""
-    pattern = bits(x)
-    # -inf for zeros; what other negative numbers have in their bits makes it NaN.
-    outside = from_bits(pattern | (pattern >> 8) | ~SIGNIFICAND_SINGLE)
-    return (x <= 0.0).where(outside, (x < INFINITY).where(result, x))
-
-
-def natural_single(k: UOp, f: UOp, low: UOp | None = None) -> UOp:
-    """k * ln 2 + log(1 + f + low), float32; low is below the last place of 1 + f."""
-    k = k.cast(dtypes.float32)
-    high = k.fma(LN2_HIGH_SINGLE, f)
-    rest = k.fma(LN2_LOW_SINGLE, k.fma(LN2_HIGH_SINGLE, -high) + f)
-    if low is not None:
-        rest = low.fma(f.fma(-0.85, 1.0), rest)  # 1 / (1 + f), near enough
-    return high + (f * f).fma(polynomial(f, LOG_SINGLE), rest)
-
-
-def log_single(x: UOp) -> UOp:
-    """Natural logarithm of float32."""
-    return domain_single(x, natural_single(*split_all_single(x)))
-
-
-def log2_single(x: UOp) -> UOp:
-    """Logarithm to base 2 of float32, exact for powers of two."""
-    k, f = split_all_single(x)
-    high = k + f * LOG2_E_SINGLE
-    low = f.fma(LOG2_E_SINGLE, k - high)
-    return domain_single(x, high + f.fma(polynomial(f, LOG2_SINGLE), low))
-
-
-def log10_single(x: UOp) -> UOp:
-    """Logarithm to base 10 of float32."""
-    k, f = split_all_single(x)
-    whole = k * LOG10_2_HIGH_SINGLE
-    high = whole + f * LOG10_E_SINGLE
-    low = k.fma(LOG10_2_LOW_SINGLE, f.fma(LOG10_E_SINGLE, whole - high))
-    return domain_single(x, high + f.fma(polynomial(f, LOG10_SINGLE), low))
-
-
-def log1p_of_pair_single(high: UOp, low: UOp | None = None, doublings: UOp | None = None) -> UOp:
-    """log(1 + high + low) of float32, plus ln 2 a doubling, good relative to itself."""
-    one = 1.0 + high
-    rest = high - (one - 1.0)
-    k, f, inverse = split_single(one)
-    # Where 1 + x needn't be divided by a power of two, x is what 1 + x lost no bits of.
-    near = k.eq(0)
-    rest = near.where(single(0.0), rest)
-    rest = (rest if low is None else rest + low) * inverse
-    return natural_single(k if doublings is None else k + doublings, near.where(high, f), rest)
-
-
-def log1p_single(x: UOp) -> UOp:
-    """log(1 + x) of float32."""
-    return copysign(domain_single(1.0 + x, log1p_of_pair_single(x)), x)
-
-
-def root_of_pair_single(high: UOp, low: UOp) -> Pair:
-    """sqrt(high + low) of float32 as a pair, good to 4 bits more than the first has."""
-    root = sqrt(high)
-    return root, ((-root).fma(root, high) + low) * about_reciprocal(root, halved=True)
-
-
-def asinh_single(x: UOp) -> UOp:
-    """Inverse hyperbolic sine of float32: log(|x| + sqrt(x * x + 1)), below 1/2 a polynomial."""
-    y = abs(x)
-    large = y > 2.0**12
-    square = y.fma(y, 1.0)
-    root, root_rest = root_of_pair_single(square, y.fma(y, 1.0 - square))
-    high, low = ordered_sum(root, y)
-    k, f, inverse = split_single(large.where(y, high))
-    low = large.where(single(0.0), low + root_rest) * inverse
-    result = natural_single(large.where(k + 1, k), f, low)
-    z = y * y
-    result = (y < 0.5).where((y * z).fma(polynomial(z, ASINH_SINGLE), y), result)
-    return copysign((y < INFINITY).where(result, y), x)
-
-
-def acosh_single(x: UOp) -> UOp:
-    """Inverse hyperbolic cosine of float32: log(1 + d + sqrt(d * d + 2 d)) with d = x - 1."""
-    large = x > 2.0**60
+    """Inverse hyperbolic cosine: log(1 + d + sqrt(d * d + 2 d)) with d = x - 1."""
+    large = x > ACOSH_LARGE.of(x)
     less = x - 1.0
     twice = less + less
     square = less.fma(less, twice)
-    root, root_rest = root_of_pair_single(square, less.fma(less, twice - square))
+    root, root_rest = root_and_rest(square, less.fma(less, twice - square))
     high, low = ordered_sum(root, less)
-    result = log1p_of_pair_single(
-        large.where(x, high),
-        large.where(single(0.0), low + root_rest),
-        large.where(UOp.const(1, dtypes.int32), 0),
-    )
-    return (x < 1.0).where(single(NAN), (x < INFINITY).where(result, x))
+    low = large.where(number(0.0, x), low + root_rest)
+    doublings = large.where(UOp.const(1, FORMATS.of(x).integer), 0)
+    result = log1p_of_pair(large.where(x, high), low, doublings)
+    return (x < 1.0).where(number(NAN, x), (x < INFINITY).where(result, x))
 
 
-def atanh_single(x: UOp) -> UOp:
-    """Inverse hyperbolic tangent of float32: half of log(1 + 2 |x| / (1 - |x|))."""
+def atanh(x: UOp) -> UOp:
+    """Inverse hyperbolic tangent: half of log(1 + 2 |x| / (1 - |x|))."""
     y = abs(x)
-    twice = y + y
-    less, less_rest = ordered_sum(single(1.0), -y)
-    reciprocal = 1.0 / less
-    ratio = twice * reciprocal
-    rest = (-ratio).fma(less_rest, (-ratio).fma(less, twice)) * reciprocal
-    result = 0.5 * log1p_of_pair_single(ratio, rest)
-    return copysign((y < 1.0).where(result, y.eq(1.0).where(single(INFINITY), NAN)), x)
+    result = 0.5 * log1p_of_pair(*quotient(y + y, ordered_sum(number(1.0, x), -y)))
+    return copysign((y < 1.0).where(result, y.eq(1.0).where(number(INFINITY, x), NAN)), x)
+
+
+def precise_log1p(f: UOp, low: UOp | None = None) -> Pair:
+    """log(1 + f + low) to about 65 bits, in float32 34, for f as of `split`.
+
+    2 atanh(s) = s * (2 + z * (2 / 3 + ...)) with z = s * s; s, z and the two coefficients are pairs.
+    """
+    two = f + 2.0
+    two_rest = f - (two - 2.0)
+    s, s_rest = quotient(f, (two, two_rest if low is None else two_rest + low), low)
+    z = s * s
+    z_rest = (s + s).fma(s_rest, s.fma(s, -z))
+    tail, third = polynomial(z, PRECISE_LOG.of(f)), TWO_THIRDS.of(f)
+    inner = z.fma(tail, third)
+    inner_rest = z.fma(tail, third - inner) + TWO_THIRDS_LOW.of(f)
+    outer = z.fma(inner, 2.0)
+    outer_rest = z_rest.fma(inner, z.fma(inner_rest, z.fma(inner, 2.0 - outer)))
+    product = s * outer
+    return product, s_rest.fma(outer, s.fma(outer_rest, s.fma(outer, -product)))
+
+
+def precise_log(k: UOp, f: UOp, low: UOp | None = None) -> Pair:
+    """k * ln 2 + log(1 + f + low), as good."""
+    high, rest = precise_log1p(f, low)
+    k = as_float(k, f)
+    high, carried = ordered_sum(k * LN2_HIGH.of(f), high)
+    return high, carried + k.fma(LN2_LOW.of(f), rest)
