@@ -15,6 +15,7 @@ from toonygrad.codegen.loops import (
     FEWEST_STEPS,
     HI,
     LO,
+    MOST_WIDE,
     ZERO,
     Nest,
     assign,
@@ -55,7 +56,9 @@ class Columns(Reducing):
         body = self.body
         column, others = body.outer[-1], body.outer[:-1]
         columns, rows = body.extents[column], size_of([body.extents[a] for a in others])
-        wide = evenly(columns, COLUMN_BLOCK)
+        # Of many reductions the totals take a thread's stack, and the first-level cache.
+        self._room = COLUMN_BLOCK if len(body.reduces) <= MOST_WIDE else COLUMN_LEAST
+        wide = evenly(columns, self._room)
         length = self.chunked(rows * -(-columns // wide))
         if not length:
             wide = evenly(columns, min(wide, max(COLUMN_LEAST, columns * rows // FEWEST_STEPS)))
@@ -100,7 +103,7 @@ class Columns(Reducing):
         totals = {}
         for node in stage:
             dtype = accumulator_dtype(node.arg, node.dtype)
-            scratch = UOp.new(Ops.SCRATCH, (), (self.name("totals"), dtype, COLUMN_BLOCK))
+            scratch = UOp.new(Ops.SCRATCH, (), (self.name("totals"), dtype, self._room))
             totals[node] = UOp.new(Ops.LOAD, (scratch, lane))
 
         def added(k: UOp) -> list[UOp]:
@@ -151,7 +154,7 @@ class Columns(Reducing):
         }
         statements = []
         for node in largest(order, alone, stage)[:COLUMN_COPIES]:
-            scratch = UOp.new(Ops.SCRATCH, (), (self.name("column"), node.dtype, COLUMN_BLOCK))
+            scratch = UOp.new(Ops.SCRATCH, (), (self.name("column"), node.dtype, self._room))
             statements.append(UOp.new(Ops.STORE, (scratch, lane, *self.concrete(node))))
             self.results[node] = UOp.new(Ops.LOAD, (scratch, lane))
         return self.inner_loop(lane, ZERO, width, statements) if statements else []

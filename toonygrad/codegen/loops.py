@@ -28,8 +28,9 @@ SHORT_SUM = 32
 # rows can't be shared out instead. Memory is read in long pieces (1024 columns of float64 took 1.5 times as
 # long as 4096), accumulators are touched once for four rows (one by one took 1.6 times as long).
 COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 4, 1024
-# Values of a column, computed before the loop over rows, that scratch memory is taken for.
-COLUMN_COPIES = 4
+# Scratch memory is taken for as many values of a column, computed before the loop over rows, and with more
+# reductions blocks are no longer than the least.
+COLUMN_COPIES, MOST_WIDE = 4, 4
 # Elements of one chunk of a split reduction, and the parallel steps below which a reduction is split.
 CHUNK = 1 << 16
 FEWEST_STEPS = 64
