@@ -136,11 +136,10 @@ def domain(x: UOp, result: UOp) -> UOp:
 
 
 def parts(f: UOp) -> tuple[UOp, UOp, UOp]:
-    """(s, inner, half) with log(1 + f) = f + s * inner - half."""
+    """(s, inner, half) with log(1 + f) = f + s * inner - half * f."""
     s = f / (f + 2.0)
-    z = s * s
-    half = f * 0.5 * f
-    return s, z.fma(polynomial(z, LOG.of(f)), half), half
+    z, half = s * s, f * 0.5
+    return s, z.fma(polynomial(z, LOG.of(f)), half * f), half
 
 
 def natural(k: UOp, f: UOp, low: UOp | None = None) -> UOp:
@@ -151,7 +150,7 @@ def natural(k: UOp, f: UOp, low: UOp | None = None) -> UOp:
     if low is not None:
         rest = low.fma(f.fma(-0.85, 1.0), rest)  # 1 / (1 + f), near enough
     s, inner, half = parts(f)
-    return high + s.fma(inner, rest - half)
+    return high + s.fma(inner, (-half).fma(f, rest))
 
 
 def log(x: UOp) -> UOp:
@@ -169,7 +168,7 @@ def to_base(x: UOp, factor: float, factor_low: float, unit: float = 1.0, unit_lo
     low = f.fma(factor_low, f.fma(factor, whole - high))
     low = k.fma(unit_low, low) if unit_low else low
     s, inner, half = parts(f)
-    return domain(x, high + s.fma(inner, -half).fma(factor, low))
+    return domain(x, high + (-half).fma(f, s * inner).fma(factor, low))
 
 
 def log2(x: UOp) -> UOp:
