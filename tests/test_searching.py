@@ -73,7 +73,7 @@ def test_where_of_scalars():
     check(xp.where(condition, 0.0, xp.asarray([math.nan, math.inf])), np.array([0.0, math.inf]))
     for one, other in ((1, 2), (1.5, 0), (0, 1.5), (1j, 2), (True, False), (np.float32(1), 2)):
         check(xp.where(condition, one, other), np.where([True, False], one, other))
-    with pytest.raises(TypeError, match="^where: no common data type for bool and a Python int"):
+    with pytest.raises(TypeError, match=r"^where: no common data type for bool and a Python int"):
         xp.where(condition, True, 1)
 
 
