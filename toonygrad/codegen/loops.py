@@ -131,12 +131,19 @@ def evenly(extent: int, most: int) -> int:
     return -(-extent // -(-extent // most))
 
 
-_FAST = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[0])])
-_SLOW = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[1])])
+FAST = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[0])])
+SLOW = PatternMatcher([(UPat(Ops.GUARDED, name="node"), lambda node: node.src[1])])
 
 
-def _rewritten(nodes: Sequence[UOp], rules: PatternMatcher) -> list[UOp]:
+def rewritten(nodes: Sequence[UOp], rules: PatternMatcher) -> list[UOp]:
+    """`nodes` with every GUARDED in one of its forms."""
     return list(graph_rewrite(UOp.new(Ops.SINK, tuple(nodes)), rules, "guards").src)
+
+
+def guard_conditions(statements: Sequence[UOp]) -> list[UOp]:
+    """What must hold for the fast form of all that `statements` compute."""
+    guards = [node for node in toposort(*statements) if node.op is Ops.GUARDED]
+    return list(dict.fromkeys(rewritten([guard.src[2] for guard in guards], FAST)))
 
 
 # -- building ------------------------------------------------------------------------------------------------
@@ -205,12 +212,12 @@ class Builder:
 
     def inner_loop(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
         """An innermost loop; with guards, in blocks that are computed again where a guard fails."""
-        guards = [node for node in toposort(*statements) if node.op is Ops.GUARDED]
-        if not guards:
+        conditions = guard_conditions(statements)
+        if not conditions:
             return [loop(over, start, stop, statements)]
         ordinary = variable(self.name("ordinary"), dtypes.bool_)
         condition = ordinary
-        for one in dict.fromkeys(_rewritten([guard.src[2] for guard in guards], _FAST)):
+        for one in conditions:
             condition = condition & one
         block = range_(self.name("block"))
         first, last = variable(self.name("first")), variable(self.name("last"))
@@ -221,7 +228,7 @@ class Builder:
             assign(last, (first + GUARD_BLOCK).alu(Ops.MINIMUM, stop)),
             assign(ordinary, UOp.const(True, dtypes.bool_)),
         ]
-        fast, slow = _rewritten(statements, _FAST), loop(over, first, last, _rewritten(statements, _SLOW))
+        fast, slow = rewritten(statements, FAST), loop(over, first, last, rewritten(statements, SLOW))
         check = assign(ordinary, condition)
         if any(s.op is Ops.STORE and s.src[0].op is Ops.SCRATCH for s in statements):
             # What accumulates in an array can't be taken back, so this looks before it computes.

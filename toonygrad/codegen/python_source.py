@@ -18,6 +18,7 @@ import numpy as np
 from toonygrad import dtypes
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.loops import Nest
+from toonygrad.codegen.lower import Arguments
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import STATEMENTS, Ops
 
@@ -69,9 +70,10 @@ _PRECEDENCE = {
 }
 _ATOM = 9
 _WRAPPING = frozenset({Ops.ADD, Ops.SUB, Ops.MUL, Ops.AND, Ops.OR, Ops.XOR})
-_LEAVES = frozenset({Ops.CONST, Ops.SIZE, Ops.NUMBER, Ops.RANGE, Ops.VARIABLE, Ops.POINTER, Ops.SCRATCH})
-_MUTABLE = frozenset({Ops.RANGE, Ops.VARIABLE, Ops.SCRATCH})
-_INDEX_LEAVES = frozenset({Ops.SIZE, Ops.RANGE, Ops.CONST, Ops.CHECKED})
+_ARRAYS = frozenset({Ops.SCRATCH, Ops.SHARED})
+_LEAVES = _ARRAYS | {Ops.CONST, Ops.SIZE, Ops.NUMBER, Ops.RANGE, Ops.VARIABLE, Ops.POINTER, Ops.THREAD}
+_MUTABLE = _ARRAYS | {Ops.RANGE, Ops.VARIABLE}
+_INDEX_LEAVES = frozenset({Ops.SIZE, Ops.RANGE, Ops.CONST, Ops.CHECKED, Ops.THREAD})
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class KernelSource:
     ----------
     name : kernel_ and a hash of the text: equal kernels have equal names
     text : one function definition in words of the dialect
-    parameters : its arguments before lo and hi
+    parameters : its arguments, on the CPU before lo and hi
     """
 
     name: str
@@ -91,10 +93,14 @@ class KernelSource:
 
 
 def python_source(nest: Nest) -> KernelSource:
-    """The source of a loop nest."""
-    writer = _Writer(nest.body)
-    writer.block(nest.body.src, 1)
-    arguments = nest.arguments
+    """The source of a loop nest for the CPU, which is given its piece of the parallel range."""
+    return write(nest.body, nest.arguments, ("lo", "hi"))
+
+
+def write(body: UOp, arguments: Arguments, given: Sequence[str] = ()) -> KernelSource:
+    """The source of statements; `given` are what it takes beside its arguments."""
+    writer = _Writer(body)
+    writer.block(body.src, 1)
     parameters = [
         Parameter(pointer.arg[0], "pointer", pointer.dtype) for _, pointer in arguments.ordered_pointers()
     ]
@@ -102,12 +108,12 @@ def python_source(nest: Nest) -> KernelSource:
         parameters.append(Parameter("status", "pointer", dtypes.int64))
     parameters += [Parameter(name, "integer", dtypes.int64) for name in arguments.integers]
     parameters += [Parameter(_number_name(node), "scalar", node.dtype) for node in arguments.numbers]
-    signature = ", ".join([*(p.name for p in parameters), "lo", "hi"])
-    body = "\n".join(writer.lines)
+    signature = ", ".join([*(p.name for p in parameters), *given])
+    text = "\n".join(writer.lines)
     types = " ".join(f"{p.name}:{p.dtype}" for p in parameters)
-    digest = hashlib.sha256(f"{types}\n{signature}\n{body}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{types}\n{signature}\n{text}".encode()).hexdigest()[:12]
     name = f"kernel_{digest}"
-    return KernelSource(name, f"def {name}({signature}):\n{body}\n", tuple(parameters))
+    return KernelSource(name, f"def {name}({signature}):\n{text}\n", tuple(parameters))
 
 
 def _number_name(node: UOp) -> str:
@@ -129,6 +135,7 @@ class _Writer:
         self._uses = dict.fromkeys(order, 0)
         self._mutable: dict[UOp, frozenset[UOp]] = {}
         self._index: set[UOp] = set()
+        self._declared: set[UOp] = set()
         nothing: frozenset[UOp] = frozenset()
         for node in order:
             for source in node.src:
@@ -152,6 +159,8 @@ class _Writer:
                 if not (start.op is Ops.CONST and start.arg == 0):
                     bounds = f"{self._text(start, depth)}, {bounds}"
                 self._line(depth, f"for {over.arg} in range({bounds}):")
+                if statement.arg == "unrolled":
+                    self._line(depth + 1, "unrolled()")
                 self._inside(inside, depth)
                 self._forget(_changed(statement))
             elif statement.op is Ops.IF:
@@ -168,6 +177,20 @@ class _Writer:
                 places = [self._text(size, depth) for size in sizes]
                 self._line(depth, f"transpose({', '.join(arrays + places)})")
                 self._forget({target})
+            elif statement.op is Ops.SHUFFLE:
+                target, value = statement.src
+                word, lanes = statement.arg
+                self._line(depth, f"{target.arg[0]} = {word}({self._text(value, depth)}, {lanes})")
+                self._forget({target})
+            elif statement.op is Ops.BARRIER:
+                self._line(depth, "barrier()")
+                self._forget({node for node in self._mutable if node.op is Ops.SHARED})
+            elif statement.op in (Ops.LOAD_VECTOR, Ops.STORE_VECTOR):
+                target, first, source, start = statement.src
+                into = f"{self._array(target, depth)}, {self._text(first, depth)}"
+                of = f"{self._array(source, depth)}, {self._text(start, depth)}"
+                self._line(depth, f"{statement.op.name.lower()}({into}, {of})")
+                self._forget({target})
             else:
                 target, index, value = statement.src
                 text = self._text(value, depth)
@@ -183,17 +206,19 @@ class _Writer:
         self.names = before
 
     def _array(self, node: UOp, depth: int) -> str:
-        return self.names[node] if node.op is Ops.SCRATCH else node.arg[0]
+        if node.op in _ARRAYS and node not in self._declared:
+            self._declared.add(node)
+            element = "uint8" if node.dtype == dtypes.bool_ else node.dtype
+            # Once, at the top: memory on the stack lives until the kernel returns.
+            self.lines.insert(0, f"    {node.arg[0]} = {element}_{node.op.name.lower()}({node.arg[2]})")
+        return node.arg[0]
 
     def _hoist(self, loop: UOp, depth: int) -> None:
         """Give a name, before `loop`, to what its statements compute from nothing that changes inside."""
         changed = _changed(loop)
         for node in toposort(loop):
-            if node.op is Ops.SCRATCH and node not in self.names:
-                element, length = ("uint8" if node.dtype == dtypes.bool_ else node.dtype), node.arg[2]
-                self.names[node] = node.arg[0]
-                # Once, at the top: memory on the stack lives until the kernel returns.
-                self.lines.insert(0, f"    {node.arg[0]} = {element}_scratch({length})")
+            if node.op in _ARRAYS:
+                self._array(node, depth)
         wanted: list[UOp] = []
         for node in toposort(*loop.src[3:]):
             for source in node.src:
@@ -210,11 +235,7 @@ class _Writer:
     def _forget(self, changed: Iterable[UOp]) -> None:
         """Drop the names of expressions whose value has just changed."""
         gone = set(changed)
-        self.names = {
-            node: name
-            for node, name in self.names.items()
-            if node.op is Ops.SCRATCH or not self._mutable[node] & gone
-        }
+        self.names = {node: name for node, name in self.names.items() if not self._mutable[node] & gone}
 
     def _line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -265,7 +286,9 @@ class _Writer:
             return _number_name(node)
         if op in (Ops.SIZE, Ops.RANGE):
             return node.arg
-        if op in (Ops.VARIABLE, Ops.POINTER):
+        if op is Ops.THREAD:
+            return f"{node.arg}()"
+        if op in (Ops.VARIABLE, Ops.POINTER) or op in _ARRAYS:
             return node.arg[0]
         given = [texts[s] for s in node.src]
         if op is Ops.LOAD:
@@ -317,7 +340,7 @@ class _Writer:
 
 
 def _reads_scratch(node: UOp) -> bool:
-    return node.op is Ops.LOAD and node.src[0].op is Ops.SCRATCH
+    return node.op is Ops.LOAD and node.src[0].op in _ARRAYS
 
 
 def conversion(text: str, dtype: np.dtype) -> str:
@@ -365,6 +388,6 @@ def _changed(statement: UOp) -> frozenset[UOp]:
             stack.extend(node.src[3:])
         elif node.op is Ops.IF:
             stack.extend(node.src[1:])
-        elif node.op in (Ops.ASSIGN, Ops.STORE, Ops.TRANSPOSE):
+        elif node.src:
             found.add(node.src[0])
     return frozenset(found)

@@ -88,16 +88,17 @@ def _compiled(
     try:
         text = frontend.kernel_ir(_kernel_function(source, name, parameters), parameters)
         module = llvm.parse_assembly(text)
-        _optimise(module, machine)
+        optimise(module, machine)
         _check_symbols(module)
     except (frontend.NumbaError, NotImplementedError, RuntimeError, SyntaxError, ValueError) as error:
         raise CompileError(f"kernel {name} does not compile: {error}") from error
     return module
 
 
-def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, vectorise: bool = True) -> None:
+    """Run LLVM's passes on a module; `vectorise` on whole vectors, which a GPU's threads are not."""
     options = llvm.PipelineTuningOptions(speed_level=3)
-    options.loop_vectorization = options.slp_vectorization = True
+    options.loop_vectorization = options.slp_vectorization = vectorise
     builder = llvm.PassBuilder(machine, options)
     passes = builder.getModulePassManager()
     try:

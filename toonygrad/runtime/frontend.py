@@ -7,7 +7,7 @@ import codegen's dialect.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -28,7 +28,7 @@ from numba.cpython import builtins, numbers, rangeobj  # noqa: F401
 
 from toonygrad.codegen.cpu import PRIMITIVES, Parameter, register
 
-__all__ = ["NumbaError", "kernel_ir"]
+__all__ = ["KernelTarget", "KernelTyping", "NumbaError", "kernel_ir", "lowered", "numba_type"]
 
 _INT64 = ir.IntType(64)
 _ENTRY_TYPE = ir.FunctionType(ir.VoidType(), [_INT64.as_pointer(), _INT64.as_pointer(), _INT64, _INT64])
@@ -45,10 +45,14 @@ class KernelTyping(typing.Context):  # type: ignore[misc]
     of the time, and the code is the same.
     """
 
+    def __init__(self, words: Collection[Callable[..., Any]]) -> None:
+        self._words = words
+        super().__init__()
+
     def init(self) -> None:
         """Called by Numba's constructor."""
         self._signatures: dict[tuple[Any, tuple[Any, ...]], Any] = {}
-        words = {word.function for word in PRIMITIVES.values()}
+        words = self._words
         known = Registry()
         known.functions = [rule for rule in builtin_registry.functions if _is_basic(rule)]
         known.globals = [
@@ -144,7 +148,7 @@ class KernelCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
 
 register(list(PRIMITIVES.values()))
-_typing = KernelTyping()
+_typing = KernelTyping({word.function for word in PRIMITIVES.values()})
 _target = KernelTarget(_typing)
 
 _flags = compiler.Flags()
@@ -164,16 +168,9 @@ def kernel_ir(function: FunctionType, parameters: Sequence[Parameter]) -> str:
     NumbaError
         And others of Python's own: what the function holds is not of the dialect.
     """
-    argument_types = (*map(_numba_type, parameters), types.int64, types.int64)
+    argument_types = (*map(numba_type, parameters), types.int64, types.int64)
     with global_compiler_lock:
-        library = ModuleKeeper(_target.codegen(), function.__name__)
-        result = compiler.compile_extra(
-            _typing, _target, function, argument_types, types.none, _flags, {}, library, KernelCompiler
-        )
-        module = library.module
-        kernel = module.get_global(result.fndesc.llvm_func_name)
-        # Internal, so that only the entry is left after inlining: Numba's names differ from run to run.
-        kernel.linkage = module.get_global(result.environment.env_name).linkage = "internal"
+        module, kernel = lowered(_typing, _target, function, argument_types)
         entry = ir.Function(module, _ENTRY_TYPE, f"{function.__name__}_entry")
         builder = ir.IRBuilder(entry.append_basic_block())
         native_types = [_target.get_value_type(argument) for argument in argument_types]
@@ -183,7 +180,26 @@ def kernel_ir(function: FunctionType, parameters: Sequence[Parameter]) -> str:
         return str(module)
 
 
-def _numba_type(parameter: Parameter) -> Any:
+def lowered(
+    typing_context: KernelTyping,
+    target: KernelTarget,
+    function: FunctionType,
+    argument_types: tuple[Any, ...],
+) -> tuple[ir.Module, ir.Function]:
+    """A module that holds `function` for arguments of these types, and the function in it."""
+    library = ModuleKeeper(target.codegen(), function.__name__)
+    result = compiler.compile_extra(
+        typing_context, target, function, argument_types, types.none, _flags, {}, library, KernelCompiler
+    )
+    module = library.module
+    kernel = module.get_global(result.fndesc.llvm_func_name)
+    # Internal, so that only the entry is left after inlining: Numba's names differ from run to run.
+    kernel.linkage = module.get_global(result.environment.env_name).linkage = "internal"
+    return module, kernel
+
+
+def numba_type(parameter: Parameter) -> Any:
+    """The type by which Numba knows an argument."""
     if parameter.kind == "integer":
         return types.int64
     is_bool = parameter.dtype == np.bool_

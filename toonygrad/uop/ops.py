@@ -150,8 +150,13 @@ class Ops:
     CHECKED = Op(2, "kernel", "index src[0], clamped", arg="place")
     VARIABLE = Op(0, "kernel", "a local that statements assign", arg="(name, dtype)")
     SCRATCH = Op(0, "kernel", "a small array of the kernel's own", arg="(name, dtype, length)")
+    # CUDA: SCRATCH is each thread's own.
+    THREAD = Op(0, "kernel", "which thread this is, or how many there are, int64", arg="the dialect's word")
+    SHARED = Op(0, "kernel", "a small array that the threads of a block share", arg="(name, dtype, length)")
 
     # -- statements of a loop nest ---------------------------------------------------------------------------
+    # The arg is None, or "unrolled" for a few passes written one after the other: CUDA's registers have
+    # no indices.
     LOOP = Op(None, "statement", "for src[0] (a RANGE) in [src[1], src[2]): the statements src[3:]")
     ASSIGN = Op(2, "statement", "VARIABLE src[0] becomes src[1]")
     STORE = Op(3, "statement", "element src[1] of POINTER or SCRATCH src[0] becomes src[2]")
@@ -159,6 +164,16 @@ class Ops:
     # column (rows follow each other), how many rows, how many columns.
     TRANSPOSE = Op(7, "statement", "SCRATCH src[0] becomes a tile of src[2], rows and columns changed")
     IF = Op(None, "statement", "where src[0] holds: the statements src[1:]")
+    # CUDA: all threads of a warp, or of a block, come here together.
+    SHUFFLE = Op(2, "statement", "VARIABLE src[0] becomes the src[1] of another lane", arg="(word, lanes)")
+    BARRIER = Op(0, "statement", "the block's threads wait for one another")
+    # Sixteen bytes, at an address that is a multiple of that.
+    LOAD_VECTOR = Op(
+        4, "statement", "SCRATCH src[0] from element src[1] on becomes POINTER src[2] from src[3] on"
+    )
+    STORE_VECTOR = Op(
+        4, "statement", "POINTER src[0] from element src[1] on becomes SCRATCH src[2] from src[3] on"
+    )
     SINK = Op(None, "statement", "statements in order: a kernel's body")
 
     @classmethod

@@ -114,9 +114,9 @@ def elementwise_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
 def _kernel_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
     if op is Ops.LOAD:
         return src[0].dtype
-    if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH, Ops.ACCESS):
+    if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH, Ops.SHARED, Ops.ACCESS):
         return arg[1]
-    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE):
+    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE, Ops.THREAD):
         return dtypes.INDEX
     if op is Ops.TWO_OVER_PI:
         return dtypes.uint64

@@ -174,7 +174,7 @@ def _are_axes(axes: Any, source: Shape) -> bool:
 
 
 def it_has_memory(node: UOp) -> bool:
-    return isinstance(getattr(node.arg, "array", None), np.ndarray)
+    return getattr(node.arg, "layout", (None,))[0] == node.dtype and node.arg.layout[1] == node.shape
 
 
 def it_has_a_slot_a_data_type_a_shape_and_strides(node: UOp) -> bool:
@@ -470,7 +470,7 @@ def its_length_is_known(node: UOp) -> bool:
 
 
 def it_stands_for_an_array(node: UOp) -> bool:
-    return node.src[0].op in (Ops.POINTER, Ops.SCRATCH)
+    return node.src[0].op in (Ops.POINTER, Ops.SCRATCH, Ops.SHARED)
 
 
 def its_index_is_int64(node: UOp) -> bool:
@@ -527,13 +527,13 @@ def _check_statements(
     # Recursive over statements inside statements, which are as deep as a kernel has loops.
     for statement in statements:
         first = {Ops.LOOP: 3, Ops.IF: 1}.get(statement.op, len(statement.src))
-        written = statement.src[:1] if statement.op in (Ops.LOOP, Ops.ASSIGN) else ()
+        written = statement.src[:1] if statement.op in (Ops.LOOP, Ops.ASSIGN, Ops.SHUFFLE) else ()
         for source in statement.src[len(written) : first]:
             for unknown in reads[source] - known:
                 raise InvalidGraph(
                     f"NEST: {_shown(statement)} breaks the rule: {unknown!r} has a value where it is read"
                 )
-        if statement.op is Ops.ASSIGN:
+        if statement.op in (Ops.ASSIGN, Ops.SHUFFLE):
             known = known.union(written)
         else:
             _check_statements(statement.src[first:], known.union(written), reads)

@@ -1,0 +1,135 @@
+"""Plans whose kernels run in the simulator: what the tests of generated CUDA kernels share."""
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from simulator import Memory, simulate
+
+import toonygrad as xp
+from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.runtime import plan
+from toonygrad.runtime.buffer import Buffer, pool
+from toonygrad.runtime.plan import CompiledStep, RunStep, Slots
+from toonygrad.schedule.fusion import Kernel
+from toonygrad.uop.node import UOp
+
+
+class SimulatedStep(RunStep):
+    """A kernel in the simulator; on the host where no CUDA kernel is generated."""
+
+    def __init__(
+        self, kernel: Kernel, slot: dict[UOp, int], seen: list[CudaSource | None], vectors: bool
+    ) -> None:
+        self._kernel, self._slot = kernel, slot
+        self.source = generate_cuda(kernel, vectors)
+        seen.append(self.source)
+        self._host = CompiledStep(kernel, slot) if self.source is None else None
+
+    def run(self, values: Slots) -> None:
+        kernel, slot, source = self._kernel, self._slot, self.source
+        if source is None:
+            assert self._host is not None
+            self._host.dead = self.dead
+            self._host.run(values)
+            return
+        partials = {partial.output: partial for partial in source.partials}
+        made = []
+        for number, node in enumerate(kernel.writes):
+            buffer = values[slot[node]]
+            if number in partials:
+                chunks = partials[number]
+                buffer = pool.allocate((chunks.chunks, *node.shape), chunks.dtype)
+            elif buffer is None:
+                buffer = values[slot[node]] = pool.allocate(node.shape, node.dtype)
+            made.append(buffer)
+        arguments: list[Any] = []
+        for (output, k, offset), pointer in source.arguments.ordered_pointers():
+            array = (made[k] if output else values[slot[kernel.arrays[k]]]).array
+            element = np.dtype(np.uint8) if pointer.dtype == np.bool_ else pointer.dtype
+            arguments.append(_memory(array, element, offset))
+        status = np.zeros(len(kernel.checks), np.int64)
+        if any(parameter.name == "status" for parameter in source.parameters):
+            arguments.append(status)
+        arguments += source.arguments.integers.values()
+        for node in source.arguments.numbers:
+            place, part = node.arg[0] if isinstance(node.arg[0], tuple) else (node.arg[0], None)
+            value = values[slot[kernel.numbers[place]]].arg
+            arguments.append(value if part is None else value.imag if part else value.real)
+        simulate(source.text, source.name, source.parameters, source.grid, source.block, arguments)
+        for (call, axis, size), outside in zip(kernel.checks, status, strict=True):
+            if outside:
+                raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
+        for number, partial in partials.items():
+            node = kernel.writes[number]
+            combine = plan._COMBINE[partial.op]
+            with np.errstate(all="ignore"):
+                whole = np.asarray(combine.reduce(made[number].array, axis=0)).astype(node.dtype)
+            values[slot[node]] = Buffer(whole)
+        for place in self.dead:
+            values[place] = None
+
+
+def _memory(array: np.ndarray, element: np.dtype, offset: int) -> Memory:
+    """All the memory that an array lies in, as a pointer to one element; offsets count from its first."""
+    low, high = np.lib.array_utils.byte_bounds(array)
+    size = (high - low) // element.itemsize
+    first = (array.ctypes.data - low) // element.itemsize
+    whole = np.frombuffer((ctypes.c_char * (high - low)).from_address(low), element, size)
+    return Memory(whole, first + offset)
+
+
+@contextmanager
+def simulated(vectors: bool = True) -> Iterator[list[CudaSource | None]]:
+    """Plans made meanwhile run their kernels in the simulator; what was generated is listed."""
+    seen: list[CudaSource | None] = []
+
+    def step(kernel: Kernel, slot: dict[UOp, int]) -> SimulatedStep:
+        return SimulatedStep(kernel, slot, seen, vectors)
+
+    with (
+        mock.patch.object(plan, "CompiledStep", step),
+        mock.patch.dict(sys.modules["toonygrad.realize"]._plans, clear=True),
+        xp.config(compile="always"),
+    ):
+        yield seen
+
+
+def both(
+    function: Callable[..., Any], *arrays: np.ndarray, vectors: bool = True
+) -> tuple[list[Any], list[Any]]:
+    """The results of `function` in the simulator, and by the interpreter."""
+    results = []
+    for simulate_it in (True, False):
+        with simulated(vectors) if simulate_it else xp.config(compile="never"):
+            given = [xp.asarray(array) for array in arrays]
+            found = function(*given)
+            found = found if isinstance(found, tuple) else (found,)
+            xp.realize(*found)
+            results.append([np.asarray(one) for one in found])
+    return results[0], results[1]
+
+
+def sources(
+    function: Callable[..., Any], *arrays: np.ndarray, vectors: bool = True
+) -> Sequence[CudaSource | None]:
+    """The CUDA sources of a function's kernels, without running them."""
+    with (
+        simulated(vectors) as seen,
+        mock.patch.object(SimulatedStep, "run", lambda self, values: _zeros(self, values)),
+    ):
+        xp.realize(*_tuple(function(*(xp.asarray(array) for array in arrays))))
+    return seen
+
+
+def _tuple(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _zeros(step: SimulatedStep, values: Slots) -> None:
+    for node in step._kernel.writes:
+        values[step._slot[node]] = Buffer(np.zeros(node.shape, node.dtype))

@@ -1,0 +1,201 @@
+"""Elementwise CUDA kernels: in the simulator against the interpreter, and every operation compiled to PTX."""
+
+import ctypes
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from cuda_steps import both, sources
+from llvmlite import ir
+from numpy.testing import assert_allclose, assert_array_equal
+
+import toonygrad as xp
+from toonygrad import dtypes
+from toonygrad.array_api import elementwise
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.cuda import write_remainder
+from toonygrad.errors import CompileError
+from toonygrad.runtime.cuda_compile import compile_ptx
+
+SHAPES = [
+    (),
+    (1,),
+    (3,),
+    (300,),
+    (5, 7),
+    (7, 5, 3),
+    (3, 300),
+    (2, 3, 4, 5),
+    (1, 600),
+    (600, 1),
+    (2, 2, 3, 2, 2),
+]
+
+
+def numbers(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(len(shape)).integers(-8, 9, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 2 + 1,
+        lambda x: xp.flip(x) - x,
+        lambda x: xp.permute_dims(x, tuple(reversed(range(x.ndim)))) * 3,
+        lambda x: xp.where(x > 0, x, -x),
+        lambda x: (x * 1j + 1) * x,
+        lambda x: (xp.astype(x, xp.int8) // 3, x % 3, xp.astype(x, xp.bool)),
+    ],
+    ids=["chain", "flip", "transpose", "where", "complex", "several"],
+)
+def test_elements_in_the_simulator(function: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    for found, meant in zip(*both(function, numbers(shape))):
+        assert_array_equal(found, meant)
+
+
+def test_broadcast_operands() -> None:
+    found, meant = both(lambda x, y: x[:, None] + y * y[::-1], numbers((40,)), numbers((70,)))
+    assert_array_equal(found[0], meant[0])
+
+
+def test_a_guard_that_fails_takes_the_slow_form() -> None:
+    values = np.array([0.5, 1e6, -3e37, np.inf, np.nan, 2.0], np.float32)
+    found, meant = both(lambda x: xp.sin(x) * 2, values)
+    assert_allclose(found[0], meant[0], rtol=4e-7)
+
+
+def test_gathers_note_an_index_out_of_bounds() -> None:
+    places = np.array([2, 0, -1, 4], np.int64)
+
+    def taken(x: Any, k: Any) -> Any:
+        return xp.take(x, k, axis=1) + 1
+
+    found, meant = both(taken, numbers((3, 5)), places)
+    assert_array_equal(found[0], meant[0])
+    with pytest.raises(IndexError, match="take: an index is out of bounds for axis 1 with size 5"):
+        both(taken, numbers((3, 5)), np.array([1, 5], np.int64))
+
+
+def test_sizes_and_numbers_are_arguments() -> None:
+    texts = {
+        source.text
+        for shape in ((30, 50), (500, 7000), (100_000, 40))
+        for number in (2.0, 3.0)
+        for source in sources(lambda x, number=number: x[:, 1:] * number, np.zeros(shape, np.float32))
+    }
+    assert len(texts) == 1
+
+
+def test_the_grid_covers_long_sides() -> None:
+    def grid(*shape: int) -> tuple[Any, Any]:
+        padded = np.broadcast_to(np.zeros(1, np.float32), (*shape[:-1], shape[-1] + 1))
+        (source,) = sources(lambda x: x[..., 1:] + x[..., :-1], padded)
+        return source.launch
+
+    assert grid(1000) == ((4, 1, 1), (256, 1, 1))
+    assert grid(10, 1000) == ((4, 10, 1), (256, 1, 1))
+    assert grid(1000, 3) == ((1, 16, 1), (4, 64, 1))
+    for shape in ((9_000_000, 2), (70_000, 300)):
+        (across, down, deep), (wide, high, _) = grid(*shape)
+        assert down <= 65535 and deep <= 65535
+        assert across * wide >= shape[1] and down * deep * high >= shape[0]
+
+
+# -- PTX -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
+def test_every_function_compiles(dtype: np.dtype) -> None:
+    compiled = []
+    for name in elementwise.__all__:
+        function = getattr(xp, name)
+        array = np.ones(5, dtype)
+        operands = [array] * min(2, len(inspect.signature(function).parameters))
+        try:
+            made = sources(function, *operands)
+        except TypeError:  # not of this data type
+            continue
+        for source in made:
+            assert source is not None
+            ptx = compile_ptx(source.text, source.name, source.parameters)
+            assert f".entry {source.name}" in ptx
+            assert ".local" not in ptx, "an array that has no register"
+            for line in re.findall(r"^\s+(?:add|sub|mul|div|sqrt|fma)\.\S*f(?:32|64) .*", ptx, re.M):
+                assert ".rn" in line, "arithmetic that may be contracted or rounded otherwise"
+            compiled.append(name)
+    assert {"equal", "logical_and" if dtype == dtypes.bool_ else "add"} <= set(compiled)
+
+
+@pytest.mark.parametrize("source", dtypes.ALL, ids=str)
+def test_every_conversion_compiles(source: np.dtype) -> None:
+    targets = [target for target in dtypes.ALL if target.kind == "c" or source.kind != "c"]
+    made = sources(lambda x: tuple(xp.astype(x, target) for target in targets), np.ones(5, source))
+    for one in made:
+        assert one is not None
+        assert ".entry" in compile_ptx(one.text, one.name, one.parameters)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_product_is_contracted_with_a_sum(dtype: str) -> None:
+    (source,) = sources(lambda x: x * 3.5 + 1.25, np.ones(5, dtype))
+    ptx = compile_ptx(source.text, source.name, source.parameters)
+    assert "mul.rn" in ptx and "add.rn" in ptx and "fma" not in ptx
+
+
+def test_memory_that_is_only_read_takes_the_read_only_way() -> None:
+    (source,) = sources(lambda x, y: x + y, np.ones(5), np.ones(5))
+    ptx = compile_ptx(source.text, source.name, source.parameters)
+    assert ptx.count("ld.global.nc.b64") == 2 and "st.global.b64" in ptx
+
+
+def test_what_is_not_of_the_dialect_is_refused() -> None:
+    pointer = [Parameter("out0", "pointer", np.dtype("float32"))]
+    with pytest.raises(CompileError, match="kernel k does not compile"):
+        compile_ptx("def k(out0):\n    out0[0] = unknown(1)\n", "k", pointer)
+    with pytest.raises(CompileError, match="the parameters are"):
+        compile_ptx("def k(out1):\n    out1[0] = float32(1.0)\n", "k", pointer)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_remainder_of_floats_is_exact(dtype: str) -> None:
+    """Its LLVM code is the same on any processor: here on this one."""
+    module = ir.Module("remainder")
+    module.triple = llvm.get_process_triple()
+    double = ir.DoubleType()
+    function = ir.Function(module, ir.FunctionType(double, [double, double]), "remainder")
+    write_remainder(function)
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    kind = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_double)
+    native = kind(engine.get_function_address("remainder"))
+    limits = np.finfo(dtype)
+    generator = np.random.default_rng(3)
+    wide = np.exp2(generator.uniform(np.log2(limits.tiny), np.log2(limits.max) - 1, 400))
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        3.0,
+        limits.max,
+        limits.tiny,
+        limits.smallest_subnormal,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ]
+    values = np.concatenate([wide, -wide[:9], special, limits.smallest_subnormal * np.arange(1, 9)])
+    values = values.astype(dtype).astype(np.float64)
+    for a, b in zip(generator.choice(values, 20_000), generator.choice(values, 20_000)):
+        found = native(a, b)
+        with np.errstate(invalid="ignore"):
+            meant = np.fmod(a, b)
+        assert found == meant or (np.isnan(found) and np.isnan(meant)), (a, b)
+        assert np.signbit(found) == np.signbit(meant) or np.isnan(meant)

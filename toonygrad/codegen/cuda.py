@@ -1,0 +1,356 @@
+"""The CUDA dialect: the words of the CPU's, and those by which threads of a GPU tell and help one another.
+
+`runtime/cuda_compile.py` compiles kernels written in them. A kernel's text is what one thread does. In plain
+Python the words here have a meaning only among threads, which tests/simulator.py gives them; each function
+says what it is. Imports NumPy only; Numba and llvmlite come in with `register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from toonygrad.codegen import cpu
+from toonygrad.codegen.cpu import PRIMITIVES, numba_kind
+
+__all__ = ["DEVICE_WORDS", "VECTOR_BYTES", "Word", "device_namespace", "register"]
+
+# What one load or store moves at most, and the multiple that its address must be.
+VECTOR_BYTES = 16
+# Lanes of a warp, and the most threads of a block that any kernel is launched with: each may then have 128
+# registers.
+WARP, MOST_THREADS = 32, 512
+
+_SIMULATED = "threads of a GPU exist in tests/simulator.py only"
+
+
+class Word(NamedTuple):
+    """One word that the CPU has not.
+
+    Attributes
+    ----------
+    function : callable
+        Numba's typing and lowering are registered on this very object.
+    result : callable
+        From the Numba types of the operands to that of the result; None where the word has no meaning.
+    lower : callable
+        ``(context, builder, signature, operands)`` to the LLVM value.
+    """
+
+    function: Callable[..., Any]
+    result: Callable[[Sequence[Any]], Any]
+    lower: Callable[..., Any]
+
+
+def _word(name: str, meaning: str) -> Callable[..., Any]:
+    def function(*operands: Any) -> Any:
+        raise RuntimeError(f"{name}: {_SIMULATED}")
+
+    function.__name__, function.__doc__ = name, meaning
+    return function
+
+
+# -- which thread this is ------------------------------------------------------------------------------------
+
+_PLACES = {
+    "thread_x": ("tid.x", "the thread's place in its block"),
+    "thread_y": ("tid.y", "the same along the block's second side"),
+    "block_x": ("ctaid.x", "the block's place in the grid"),
+    "block_y": ("ctaid.y", "the same along the grid's second side"),
+    "block_z": ("ctaid.z", "the same along the grid's third side"),
+    "threads_x": ("ntid.x", "how many threads a block has along its first side"),
+    "threads_y": ("ntid.y", "how many along its second"),
+    "blocks_y": ("nctaid.y", "how many blocks the grid has along its second side"),
+}
+
+
+def _place_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    return None if operands else types.int64
+
+
+def _lower_place(register_name: str) -> Callable[..., Any]:
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        from llvmlite import ir
+
+        read = _intrinsic(builder, f"llvm.nvvm.read.ptx.sreg.{register_name}", ir.IntType(32), [])
+        return builder.zext(builder.call(read, []), ir.IntType(64))
+
+    return lower
+
+
+def _intrinsic(builder: Any, name: str, result: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    found = builder.module.globals.get(name)
+    if found is None:
+        found = ir.Function(builder.module, ir.FunctionType(result, operands), name)
+    return found
+
+
+# -- among threads -------------------------------------------------------------------------------------------
+
+
+def _barrier_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    return None if operands else types.none
+
+
+def _lower_barrier(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    integer = ir.IntType(32)
+    wait = _intrinsic(builder, "llvm.nvvm.barrier.cta.sync.aligned.all", ir.VoidType(), [integer])
+    builder.call(wait, [integer(0)])
+    return context.get_dummy_value()
+
+
+def _shuffle_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    value, lanes = operands
+    return value if numba_kind(value) and isinstance(lanes, types.IntegerLiteral) else None
+
+
+def _lower_shuffle(mode: str) -> Callable[..., Any]:
+    """A shuffle of all 32 lanes, in pieces of 32 bits."""
+
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        from llvmlite import ir
+
+        integer = ir.IntType(32)
+        shuffle = _intrinsic(builder, f"llvm.nvvm.shfl.sync.{mode}.i32", integer, [integer] * 4)
+        lanes, last = integer(signature.args[1].literal_value), integer(0 if mode == "up" else 31)
+
+        def moved(piece: Any) -> Any:
+            return builder.call(shuffle, [integer(-1), piece, lanes, last])
+
+        value = operands[0]
+        kind = value.type
+        width = kind.width if isinstance(kind, ir.IntType) else 8 * signature.return_type.bitwidth // 8
+        bits = ir.IntType(width)
+        word = value if kind == bits else builder.bitcast(value, bits)
+        if width <= 32:
+            word = moved(word if width == 32 else builder.zext(word, integer))
+            word = word if width == 32 else builder.trunc(word, bits)
+        else:
+            low = moved(builder.trunc(word, integer))
+            high = moved(builder.trunc(builder.lshr(word, bits(32)), integer))
+            word = builder.or_(builder.zext(low, bits), builder.shl(builder.zext(high, bits), bits(32)))
+        return word if kind == bits else builder.bitcast(word, kind)
+
+    return lower
+
+
+def _shared_type(element: str) -> Callable[[Sequence[Any]], Any]:
+    def result(operands: Sequence[Any]) -> Any:
+        from numba import types
+
+        is_length = len(operands) == 1 and isinstance(operands[0], types.IntegerLiteral)
+        return types.CPointer(getattr(types, element)) if is_length else None
+
+    return result
+
+
+def _lower_shared(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """An array of the module in the address space of a block's memory."""
+    from llvmlite import ir
+
+    element = context.get_value_type(signature.return_type.dtype)
+    kind = ir.ArrayType(element, signature.args[0].literal_value)
+    name = builder.module.get_unique_name("shared")
+    array = ir.GlobalVariable(builder.module, kind, name, addrspace=3)
+    array.linkage, array.initializer, array.align = "internal", ir.Constant(kind, ir.Undefined), VECTOR_BYTES
+    first = builder.gep(array, [ir.IntType(32)(0)] * 2)
+    return builder.addrspacecast(first, element.as_pointer())
+
+
+# -- sixteen bytes at once -----------------------------------------------------------------------------------
+
+
+def _vector_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    target, place, source, start = operands
+    pointers = isinstance(target, types.CPointer) and isinstance(source, types.CPointer)
+    same = pointers and target.dtype == source.dtype and numba_kind(target.dtype)
+    return (
+        types.none if same and isinstance(place, types.Integer) and isinstance(start, types.Integer) else None
+    )
+
+
+def _lower_vector(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    target, place, source, start = operands
+    element = context.get_value_type(signature.args[0].dtype)
+    length = 8 * VECTOR_BYTES // signature.args[0].dtype.bitwidth
+    vector = ir.VectorType(element, length).as_pointer()
+    value = builder.load(builder.bitcast(builder.gep(source, [start]), vector), align=VECTOR_BYTES)
+    builder.store(value, builder.bitcast(builder.gep(target, [place]), vector), align=VECTOR_BYTES)
+    return context.get_dummy_value()
+
+
+# -- loops ---------------------------------------------------------------------------------------------------
+
+UNROLLED = "toonygrad.unrolled"
+
+
+def _lower_unrolled(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """A mark that the front end turns into metadata of the loop it stands in."""
+    from llvmlite import ir
+
+    builder.call(_intrinsic(builder, UNROLLED, ir.VoidType(), []), [])
+    return context.get_dummy_value()
+
+
+# -- the exact remainder of floats ---------------------------------------------------------------------------
+
+
+def remainder(a: Any, b: Any) -> Any:
+    """As the CPU's word; there is no C library here to have it of floats."""
+    return cpu.remainder(a, b)
+
+
+def _remainder_type(operands: Sequence[Any]) -> Any:
+    same = len(operands) == 2 and operands[0] == operands[1]
+    return operands[0] if same and numba_kind(operands[0]) in PRIMITIVES["remainder"].operations else None
+
+
+def _lower_remainder(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    if numba_kind(signature.return_type) != "f":
+        return cpu.lower_uniform(PRIMITIVES["remainder"], builder, operands, signature)
+    double = ir.DoubleType()
+    function = builder.module.globals.get("remainder")
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(double, [double, double]), "remainder")
+        function.linkage = "internal"
+        write_remainder(function)
+    if signature.return_type.bitwidth == 64:
+        return builder.call(function, operands)
+    wide = [builder.fpext(operand, double) for operand in operands]
+    return builder.fptrunc(builder.call(function, wide), operands[0].type)  # exact: it has no more digits
+
+
+def write_remainder(function: Any) -> None:
+    """Long division with digits of 40 bits: what each leaves is less than a multiple of `b` that divides it,
+    and so is exact.
+
+    A quotient may be rounded up to the next integer, which leaves a negative rest; one multiple mends it.
+    """
+    from llvmlite import ir
+
+    double = ir.DoubleType()
+    a, b = function.args
+
+    def call(name: str, *values: Any) -> Any:
+        kind = ir.FunctionType(double, [double] * len(values))
+        return builder.call(builder.module.declare_intrinsic(name, [double], kind), values)
+
+    names = ("entry", "ordinary", "up", "down", "next", "done")
+    entry, ordinary, up, down, following, done = (function.append_basic_block(name) for name in names)
+    builder = ir.IRBuilder(entry)
+    rest, divisor = call("llvm.fabs", a), call("llvm.fabs", b)
+    infinite = double(float("inf"))
+    defined = builder.and_(
+        builder.fcmp_ordered(">", divisor, double(0.0)), builder.fcmp_ordered("<", rest, infinite)
+    )
+    product = builder.fmul(a, b)
+    undefined = builder.fdiv(product, product)  # NaN, as is the product where an operand is
+    undefined = builder.select(
+        builder.fcmp_unordered("uno", undefined, undefined), undefined, double(float("nan"))
+    )
+    builder.cbranch(defined, ordinary, done)
+    builder.position_at_end(ordinary)
+    builder.cbranch(builder.fcmp_ordered("<", rest, divisor), done, up)
+    builder.position_at_end(up)
+    step = builder.phi(double)
+    larger = builder.fmul(step, double(2.0**40))
+    step.add_incoming(divisor, ordinary)
+    step.add_incoming(larger, up)
+    builder.cbranch(builder.fcmp_ordered("<=", larger, rest), up, down)
+    builder.position_at_end(down)
+    multiple, left = builder.phi(double), builder.phi(double)
+    digit = call("llvm.trunc", builder.fdiv(left, multiple))
+    less = call("llvm.fma", builder.fneg(digit), multiple, left)
+    negative = builder.fcmp_ordered("<", less, double(0.0))
+    less = builder.select(negative, builder.fadd(less, multiple), less)
+    builder.cbranch(builder.fcmp_ordered("==", multiple, divisor), done, following)
+    builder.position_at_end(following)
+    smaller = builder.fmul(multiple, double(2.0**-40))
+    builder.branch(down)
+    for phi, first, again in ((multiple, step, smaller), (left, rest, less)):
+        phi.add_incoming(first, up)
+        phi.add_incoming(again, following)
+    builder.position_at_end(done)
+    result = builder.phi(double)
+    for value, block in ((undefined, entry), (rest, ordinary), (less, down)):
+        result.add_incoming(value, block)
+    builder.ret(call("llvm.copysign", result, a))
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+_ELEMENTS = [word.target for word in PRIMITIVES.values() if word.rule == "scratch"]
+
+DEVICE_WORDS: Mapping[str, Word] = {
+    **{
+        name: Word(_word(name, meaning), _place_type, _lower_place(place))
+        for name, (place, meaning) in _PLACES.items()
+    },
+    "barrier": Word(
+        _word("barrier", "the block's threads wait for one another"), _barrier_type, _lower_barrier
+    ),
+    "shuffle_xor": Word(
+        _word("shuffle_xor", "the value of the lane whose number differs in these bits"),
+        _shuffle_type,
+        _lower_shuffle("bfly"),
+    ),
+    "shuffle_up": Word(
+        _word("shuffle_up", "the value of the lane so many before; the own in the first ones"),
+        _shuffle_type,
+        _lower_shuffle("up"),
+    ),
+    **{
+        f"{name}_shared": Word(
+            _word(f"{name}_shared", "a small array that a block's threads share"),
+            _shared_type(name),
+            _lower_shared,
+        )
+        for name in _ELEMENTS
+    },
+    "load_vector": Word(
+        _word("load_vector", "sixteen bytes of memory into scratch"), _vector_type, _lower_vector
+    ),
+    "store_vector": Word(
+        _word("store_vector", "sixteen bytes of scratch into memory"), _vector_type, _lower_vector
+    ),
+    "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
+    "remainder": Word(remainder, _remainder_type, _lower_remainder),
+}
+
+
+def device_namespace() -> dict[str, Any]:
+    """A fresh global namespace to execute a kernel's source in: the CPU's words, and these."""
+    return {**cpu.kernel_namespace(), **{name: word.function for name, word in DEVICE_WORDS.items()}}
+
+
+def register() -> None:
+    """Teach Numba these words, once a process; as the CPU's `register`."""
+    from numba import types
+    from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+    from numba.extending import lower_builtin
+
+    for word in DEVICE_WORDS.values():
+
+        def generic(self: Any, operands: Sequence[Any], keywords: Any, word: Word = word) -> Any:
+            result = None if keywords else word.result(operands)
+            return None if result is None else signature(result, *operands)
+
+        template = type("DeviceTemplate", (AbstractTemplate,), {"key": word.function, "generic": generic})
+        infer_global(word.function, types.Function(template))
+        lower_builtin(word.function, types.VarArg(types.Any))(word.lower)

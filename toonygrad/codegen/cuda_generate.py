@@ -1,0 +1,82 @@
+"""From a scheduled kernel to its CUDA source and the grid it is launched on, in one call, for plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadNest
+from toonygrad.codegen.loops import Partial
+from toonygrad.codegen.lower import Arguments, Body, lower
+from toonygrad.codegen.python_source import write
+from toonygrad.config import settings
+from toonygrad.schedule.fusion import Kernel
+from toonygrad.uop.node import toposort
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.spec import KERNEL, LOWERED, verify
+from toonygrad.uop.thread_spec import THREAD_NEST
+
+
+@dataclass(frozen=True)
+class CudaSource:
+    """A kernel as text, and how it is launched for one shape.
+
+    Attributes
+    ----------
+    text, name, parameters : one function in words of the CUDA dialect (codegen/cuda.py)
+    arguments : what it takes, as for the CPU
+    grid, block : blocks along each side of the grid, threads along each side of a block
+    partials : outputs that come in chunks
+    aligned : names of the pointers whose address must be a multiple of VECTOR_BYTES
+    """
+
+    text: str
+    name: str
+    parameters: tuple[Parameter, ...]
+    arguments: Arguments
+    grid: Sides
+    block: Sides
+    partials: tuple[Partial, ...]
+    aligned: tuple[str, ...]
+
+    @property
+    def launch(self) -> tuple[Sides, Sides]:
+        """The grid and the block."""
+        return self.grid, self.block
+
+
+def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
+    """The source of `kernel`; None where no CUDA kernel is generated for its shape.
+
+    With `vectors`, memory may be read and written sixteen bytes at a time, for which some pointers must be
+    `aligned`.
+    """
+    if settings.debug:
+        verify(KERNEL, [output.value for output in kernel.outputs])
+    body = lower(kernel)
+    if settings.debug:
+        verify(LOWERED, [part for store in body.stores for part in (store.index, store.value)])
+    nest = thread_nest(body, vectors)
+    if nest is None:
+        return None
+    if settings.debug:
+        verify(THREAD_NEST, [nest.body])
+    source = write(nest.body, nest.arguments)
+    return CudaSource(
+        source.text,
+        source.name,
+        source.parameters,
+        nest.arguments,
+        nest.grid,
+        nest.block,
+        nest.partials,
+        nest.aligned,
+    )
+
+
+def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
+    """What the threads do for a lowered kernel."""
+    values = [store.value for store in body.stores]
+    if body.reduces or any(node.op is Ops.SCAN for node in toposort(*values)):
+        return None
+    return Elementwise(body).build()
