@@ -7,13 +7,13 @@ asked for; the number is an argument of the kernels it ends up in. Only foreign 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes, record
+from toonygrad import dtypes, exchange, record
 from toonygrad.array import (
     Array,
     array_node,
@@ -25,8 +25,9 @@ from toonygrad.array import (
     realize,
 )
 from toonygrad.array_api.arguments import copying
-from toonygrad.devices import check_device
+from toonygrad.devices import DEVICE
 from toonygrad.dtypes import DTypeLike
+from toonygrad.placement import chosen, put
 
 __all__ = [
     "asarray",
@@ -48,6 +49,7 @@ Scalar = bool | int | float | complex
 _PYTHON_NUMBERS = (bool, int, float, complex)
 _NUMBERS = (*_PYTHON_NUMBERS, np.number, np.bool_, np.ndarray, Array)
 _SEQUENCES = (list, tuple, range)
+_NO_LIBRARY = (*_NUMBERS, *_PYTHON_NUMBERS, *_SEQUENCES)
 
 # By DLPack.
 _CPU = (1, 0)
@@ -69,7 +71,7 @@ def asarray(
         None: that of `obj`; of Python numbers the default type of the highest kind among them; of a sequence
         with arrays in it NumPy's common type.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
     copy : bool, optional
         Foreign memory is copied, because what is recorded must not see later writes; False shares it. An
         Array is copied only for True.
@@ -95,16 +97,33 @@ def asarray(
     The standard's "Creation functions", `asarray`.
     """
     call = "asarray"
-    check_device(call, device)
+    place = chosen(call, device, node_of(obj) if isinstance(obj, Array) else None)
     copy = copying(call, copy)
     target = None if dtype is None else record.data_type(call, dtype)
     if isinstance(obj, Array):
         same = target is None or target == obj.dtype
-        if copy is False and not same:
+        if copy is False and not (same and obj.device == place):
             raise ValueError(f"{call}: {obj.dtype} can't be seen as {target} without a copy")
+        obj = obj.to_device(place)
         if same and not copy:
             return obj
         return from_node(converted(call, node_of(obj), target or obj.dtype))
+    if not isinstance(obj, _NO_LIBRARY) and exchange.is_elsewhere(obj):
+        return _from_gpu(call, obj, device, copy, target)
+    made = _on_the_host(call, obj, device, copy, target)
+    if place != DEVICE and copy is False:
+        raise ValueError(f"{call}: what is on the CPU can't be on {place} without a copy")
+    return _at(place, made)
+
+
+def _at(place: str, made: Array) -> Array:
+    """An array that was just made, on its device."""
+    return made if place == DEVICE else from_node(put(node_of(made), place))
+
+
+def _on_the_host(
+    call: str, obj: Any, device: str | None, copy: bool | None, target: np.dtype | None
+) -> Array:
     if isinstance(obj, Scalar) and not isinstance(obj, np.generic):
         if copy is False:
             raise ValueError(f"{call}: a Python scalar can't be an array without a copy")
@@ -147,10 +166,16 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     The standard's "Creation functions", `from_dlpack`.
     """
     call = "from_dlpack"
-    check_device(call, device)
+    place = None if device is None else chosen(call, device)
     copy = copying(call, copy)
     if isinstance(x, Array):
-        return asarray(x, copy=copy)
+        return asarray(x, copy=copy, device=device)
+    if exchange.is_elsewhere(x) and hasattr(x, "__dlpack__"):
+        return _from_gpu(call, x, device, bool(copy), None)
+    if place is not None and place != DEVICE:
+        if copy is False:
+            raise BufferError(f"{call}: what is on the CPU can't be on {place} without a copy")
+        return _at(place, from_foreign(call, _exported(call, x, None, copy)))
     foreign = _exported(call, x, device, copy)
     unaligned = not foreign.flags.aligned
     if copy is False and unaligned:
@@ -260,6 +285,22 @@ def _default_dtype(types: set[type]) -> np.dtype:
     return dtypes.default_dtype(highest())
 
 
+def _from_gpu(call: str, obj: Any, device: str | None, copy: bool | None, dtype: np.dtype | None) -> Array:
+    """Memory of another library on a GPU: copied there unless that isn't wanted, or brought to `device`."""
+    with _exporting(call, obj) if hasattr(obj, "__dlpack__") else nullcontext():
+        if hasattr(obj, "__dlpack__"):
+            memory = exchange.from_dlpack(call, obj)
+        else:
+            memory = exchange.from_cuda_array_interface(call, obj)
+    place = memory.device if device is None else chosen(call, device)
+    same = (dtype is None or dtype == memory.dtype) and place == memory.device
+    if copy is False and not same:
+        error = BufferError if call == "from_dlpack" else ValueError
+        raise error(f"{call}: {memory.dtype} on {memory.device} can't be seen as asked for without a copy")
+    made = from_node(exchange.copied_to(memory, place, copy is not False))
+    return made if dtype is None else from_node(converted(call, node_of(made), dtype))
+
+
 # -- one number everywhere -------------------------------------------------------------------------
 
 
@@ -275,7 +316,7 @@ def full(
     dtype : optional
         None: the type of `fill_value`, of a Python scalar the default one of its kind.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -295,8 +336,8 @@ def full(
     -----
     The standard's "Creation functions", `full`.
     """
-    check_device("full", device)
-    return _full("full", record.shape_of("full", shape), fill_value, dtype)
+    place = chosen("full", device)
+    return _at(place, _full("full", record.shape_of("full", shape), fill_value, dtype))
 
 
 def full_like(
@@ -311,7 +352,7 @@ def full_like(
     dtype : optional
         None: that of `x`.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -332,8 +373,8 @@ def full_like(
     The standard's "Creation functions", `full_like`.
     """
     node = array_node("full_like", x)
-    check_device("full_like", device)
-    return _full("full_like", node.shape, fill_value, node.dtype if dtype is None else dtype)
+    place = chosen("full_like", device, node)
+    return _at(place, _full("full_like", node.shape, fill_value, node.dtype if dtype is None else dtype))
 
 
 def zeros(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = None) -> Array:
@@ -345,7 +386,7 @@ def zeros(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = 
     dtype : optional
         None: float64.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -374,7 +415,7 @@ def ones(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = N
     dtype : optional
         None: float64.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -403,7 +444,7 @@ def empty(shape: Shape, *, dtype: DTypeLike | None = None, device: str | None = 
     dtype : optional
         None: float64.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -432,7 +473,7 @@ def zeros_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | Non
     dtype : optional
         None: that of `x`.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -461,7 +502,7 @@ def ones_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | None
     dtype : optional
         None: that of `x`.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -490,7 +531,7 @@ def empty_like(x: Array, /, *, dtype: DTypeLike | None = None, device: str | Non
     dtype : optional
         None: that of `x`.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -529,12 +570,19 @@ def _full(call: str, shape: tuple[int, ...], fill_value: Any, dtype: DTypeLike |
     return from_node(record.filled(shape, value))
 
 
-def _constant(call: str, shape: Shape, value: int, dtype: DTypeLike | None, device: str | None) -> Array:
-    check_device(call, device)
+def _constant(
+    call: str,
+    shape: Shape,
+    value: int,
+    dtype: DTypeLike | None,
+    device: str | None,
+    beside: record.Node | None = None,
+) -> Array:
+    place = chosen(call, device, beside)
     target = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
-    return from_node(record.filled(record.shape_of(call, shape), record.constant(value, target)))
+    return _at(place, from_node(record.filled(record.shape_of(call, shape), record.constant(value, target))))
 
 
 def _constant_like(call: str, x: Array, value: int, dtype: DTypeLike | None, device: str | None) -> Array:
     node = array_node(call, x)
-    return _constant(call, node.shape, value, node.dtype if dtype is None else dtype, device)
+    return _constant(call, node.shape, value, node.dtype if dtype is None else dtype, device, node)

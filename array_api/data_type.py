@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, converted, from_node
+from toonygrad.array import Array, array_node, converted, from_node, node_of
 from toonygrad.array_api.arguments import flag
-from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error, mixed_error
+from toonygrad.placement import chosen
 
 __all__ = ["FloatLimits", "IntegerLimits", "astype", "can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
@@ -96,11 +96,12 @@ def astype(x: Array, dtype: DTypeLike, /, *, copy: bool = True, device: str | No
     The standard's "Data type functions", `astype`.
     """
     node = array_node("astype", x)
-    check_device("astype", device)
+    place = chosen("astype", device, node)
     target = record.data_type("astype", dtype)
+    x = x.to_device(place)
     if not flag("astype", "copy", copy) and node.dtype == target:
         return x
-    return from_node(converted("astype", node, target))
+    return from_node(converted("astype", node_of(x), target))
 
 
 def can_cast(from_: DTypeLike | Array, to: DTypeLike, /) -> bool:

@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, from_numpy, realized
+from toonygrad.array import Array, array_node, from_node, realized
 from toonygrad.array_api.arguments import flag, real
 from toonygrad.errors import dtype_error, shapes_error
+from toonygrad.placement import beside
 
 __all__ = [
     "cholesky",
@@ -154,7 +155,7 @@ def eig(x: Array, /) -> Eigen:
     node = square_matrices("eig", x)
     found = _computed("eig", np.linalg.eig, node)
     # NumPy answers real numbers where all of them are real, which is not to depend on values.
-    return Eigen(*(from_numpy(part.astype(_complex(node.dtype), copy=False)) for part in found))
+    return Eigen(*(_made(node, part.astype(_complex(node.dtype), copy=False)) for part in found))
 
 
 def eigh(x: Array, /) -> Eigen:
@@ -185,7 +186,8 @@ def eigh(x: Array, /) -> Eigen:
     -----
     The standard's "linalg" extension, `eigh`.
     """
-    return Eigen(*map(from_numpy, _computed("eigh", np.linalg.eigh, square_matrices("eigh", x))))
+    node = square_matrices("eigh", x)
+    return Eigen(*(_made(node, part) for part in _computed("eigh", np.linalg.eigh, node)))
 
 
 def eigvals(x: Array, /) -> Array:
@@ -348,7 +350,7 @@ def qr(x: Array, /, *, mode: Literal["reduced", "complete"] = "reduced") -> QR:
     node = matrices(call, x)
     if mode not in ("reduced", "complete"):
         raise ValueError(f"{call}: mode is 'reduced' or 'complete', not {mode!r}")
-    return QR(*map(from_numpy, _computed(call, np.linalg.qr, node, mode)))
+    return QR(*(_made(node, part) for part in _computed(call, np.linalg.qr, node, mode)))
 
 
 def slogdet(x: Array, /) -> SignAndLogarithm:
@@ -378,8 +380,9 @@ def slogdet(x: Array, /) -> SignAndLogarithm:
     -----
     The standard's "linalg" extension, `slogdet`.
     """
-    found = _computed("slogdet", np.linalg.slogdet, square_matrices("slogdet", x))
-    return SignAndLogarithm(*(from_numpy(np.asarray(part)) for part in found))
+    node = square_matrices("slogdet", x)
+    found = _computed("slogdet", np.linalg.slogdet, node)
+    return SignAndLogarithm(*(_made(node, np.asarray(part)) for part in found))
 
 
 def solve(x1: Array, x2: Array, /) -> Array:
@@ -461,7 +464,7 @@ def svd(x: Array, /, *, full_matrices: bool = True) -> SVD:
     The standard's "linalg" extension, `svd`.
     """
     node, full = matrices("svd", x), flag("svd", "full_matrices", full_matrices)
-    return SVD(*map(from_numpy, _computed("svd", np.linalg.svd, node, full)))
+    return SVD(*(_made(node, part) for part in _computed("svd", np.linalg.svd, node, full)))
 
 
 def svdvals(x: Array, /) -> Array:
@@ -581,3 +584,7 @@ def _computed(call: str, function: Callable[..., Any], node: record.Node, *param
             return function(realized(from_node(node)).array, *parameters)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(f"{call}: {error}") from None
+
+
+def _made(node: record.Node, found: np.ndarray) -> Array:
+    return from_node(beside(found, node))

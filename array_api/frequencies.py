@@ -14,9 +14,9 @@ from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, real
 from toonygrad.array_api.manipulation import roll
-from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
+from toonygrad.placement import chosen, on_device
 
 __all__ = ["fftfreq", "fftshift", "ifftshift", "rfftfreq"]
 
@@ -32,7 +32,8 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: DTypeLike | None = None, device
         The time between two samples.
     dtype : optional
         A real floating data type. None: float64.
-    device : optional
+    device : str, optional
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -50,12 +51,13 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: DTypeLike | None = None, device
     -----
     The standard's "fft" extension, `fftfreq`.
     """
-    count, length, kind = _frequencies("fftfreq", n, d, dtype, device)
+    count, length, kind = _frequencies("fftfreq", n, d, dtype)
     place = record.iota((count,), 0)
     turned = place - record.number("fftfreq", count, dtypes.INDEX)
     negative = place > record.number("fftfreq", (count - 1) // 2, dtypes.INDEX)
     position = record.cast(negative.where(turned, place), dtypes.float64)
-    return from_node(record.cast(position / record.number("fftfreq", length, dtypes.float64), kind))
+    frequencies = position / record.number("fftfreq", length, dtypes.float64)
+    return from_node(on_device(record.cast(frequencies, kind), chosen("fftfreq", device)))
 
 
 def rfftfreq(
@@ -71,7 +73,8 @@ def rfftfreq(
         The time between two samples.
     dtype : optional
         A real floating data type. None: float64.
-    device : optional
+    device : str, optional
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -89,9 +92,10 @@ def rfftfreq(
     -----
     The standard's "fft" extension, `rfftfreq`.
     """
-    count, length, kind = _frequencies("rfftfreq", n, d, dtype, device)
+    count, length, kind = _frequencies("rfftfreq", n, d, dtype)
     position = record.cast(record.iota((count // 2 + 1,), 0), dtypes.float64)
-    return from_node(record.cast(position / record.number("rfftfreq", length, dtypes.float64), kind))
+    frequencies = position / record.number("rfftfreq", length, dtypes.float64)
+    return from_node(on_device(record.cast(frequencies, kind), chosen("rfftfreq", device)))
 
 
 def fftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
@@ -152,8 +156,7 @@ def ifftshift(x: Array, /, *, axes: int | Sequence[int] | None = None) -> Array:
     return _shifted("ifftshift", x, axes, lambda size: -(size // 2))
 
 
-def _frequencies(call: str, n: Any, d: Any, dtype: Any, device: Any) -> tuple[int, float, np.dtype]:
-    check_device(call, device)
+def _frequencies(call: str, n: Any, d: Any, dtype: Any) -> tuple[int, float, np.dtype]:
     kind = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
     if kind not in dtypes.REAL_FLOATING:
         raise dtype_error(call, "real floating", kind)

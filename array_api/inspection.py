@@ -12,7 +12,7 @@ import numpy as np
 from toonygrad import dtypes as types
 from toonygrad import record
 from toonygrad.array_api.data_type import KINDS
-from toonygrad.devices import DEVICE, check_device
+from toonygrad.placement import available, chosen
 
 __all__ = ["NamespaceInfo", "__array_namespace_info__"]
 
@@ -50,12 +50,15 @@ class NamespaceInfo:
         }
 
     def default_device(self) -> str:
-        """Where arrays are made when nothing is said: "cpu"."""
-        return DEVICE
+        """Where arrays are made when nothing is said: "cpu", or as `config` says."""
+        return chosen("default_device", None)
 
     def devices(self) -> Devices:
-        """The devices that creation functions take: a tuple, to which lists may be added as well."""
-        return Devices((DEVICE,))
+        """The devices that creation functions take: a tuple, to which lists may be added as well.
+
+        Looks for GPUs, which takes some tenths of a second the first time.
+        """
+        return Devices(available())
 
     def default_dtypes(self, *, device: str | None = None) -> dict[str, np.dtype]:
         """The data types of results where nothing is said.
@@ -70,7 +73,7 @@ class NamespaceInfo:
         ValueError
             There is no such device.
         """
-        check_device("default_dtypes", device)
+        chosen("default_dtypes", device)
         return {
             "real floating": types.DEFAULT_FLOAT,
             "complex floating": types.DEFAULT_COMPLEX,
@@ -95,7 +98,7 @@ class NamespaceInfo:
         ValueError
             There is no such device or kind.
         """
-        check_device("dtypes", device)
+        chosen("dtypes", device)
         kinds = KINDS if kind is None else kind if isinstance(kind, tuple) else (kind,)
         for name in kinds:
             if name not in KINDS:

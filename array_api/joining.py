@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, from_numpy, node_of, realized, shared
+from toonygrad.array import Array, array_node, from_node, realized, shared
 from toonygrad.array_api.arguments import sequence
 from toonygrad.errors import dtype_error
+from toonygrad.placement import beside
 
 __all__ = ["concat", "repeat", "stack", "tile", "unstack"]
 
@@ -231,5 +232,5 @@ def _repeat_each(node: record.Node, repeats: Array, axis: int) -> record.Node:
     counts = np.broadcast_to(realized(repeats).array, (size,))
     if size and counts.min() < 0:
         raise ValueError(f"{call}: can't repeat {counts.min()} times")
-    places = from_numpy(np.repeat(np.arange(size, dtype=dtypes.INDEX), counts.astype(dtypes.INDEX)))
-    return record.gather(node, [node_of(places)], (axis,), axis, call)
+    places = np.repeat(np.arange(size, dtype=dtypes.INDEX), counts.astype(dtypes.INDEX))
+    return record.gather(node, [beside(places, node)], (axis,), axis, call)

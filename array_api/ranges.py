@@ -12,8 +12,8 @@ from typing import Any, Literal
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import MOST_ELEMENTS, flag, real, size
-from toonygrad.devices import check_device
 from toonygrad.dtypes import DTypeLike
+from toonygrad.placement import chosen, on_device
 from toonygrad.uop.ops import Ops
 
 __all__ = ["arange", "eye", "linspace", "meshgrid", "tril", "triu"]
@@ -40,7 +40,7 @@ def arange(
     dtype : optional
         None: int64 if all three are integers, else float64.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def arange(
     The standard's "Creation functions", `arange`.
     """
     call = "arange"
-    check_device(call, device)
+    place = chosen(call, device)
     first, end = (0, start) if stop is None else (start, stop)
     first, end, by = (_real(call, number) for number in (first, end, step))
     whole = all(isinstance(number, int) for number in (first, end, by))
@@ -79,7 +79,7 @@ def arange(
     if count:
         for edge in (first, first + (count - 1) * by):
             record.number(call, edge, target)  # refuses what doesn't fit
-    return from_node(record.arange(first, by, count, target))
+    return from_node(on_device(record.arange(first, by, count, target), place))
 
 
 def linspace(
@@ -104,7 +104,7 @@ def linspace(
     dtype : optional
         None: complex128 if an end is complex, else float64. Values of integer types are rounded down.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
     endpoint : bool
         If False, the interval is divided into `num` steps and `stop` isn't included.
 
@@ -126,7 +126,7 @@ def linspace(
     The standard's "Creation functions", `linspace`.
     """
     call = "linspace"
-    check_device(call, device)
+    place = chosen(call, device)
     first, last = _end(call, "start", start), _end(call, "stop", stop)
     is_complex = isinstance(first, complex) or isinstance(last, complex)
     if dtype is None:
@@ -144,7 +144,7 @@ def linspace(
         result = record.apply(Ops.COMPLEX, real_part, imaginary)
     else:
         result = record.apply(Ops.FLOOR, real_part) if target in dtypes.INTEGERS else real_part
-    return from_node(record.cast(result, target))
+    return from_node(on_device(record.cast(result, target), place))
 
 
 def meshgrid(*arrays: Array, indexing: Literal["xy", "ij"] = "xy") -> tuple[Array, ...]:
@@ -215,7 +215,7 @@ def eye(
     dtype : optional
         None: float64.
     device : str, optional
-        "cpu" or None.
+        "cpu", "cuda" or "cuda:0" and so on. None: as `config` says.
 
     Returns
     -------
@@ -234,12 +234,12 @@ def eye(
     The standard's "Creation functions", `eye`.
     """
     call = "eye"
-    check_device(call, device)
+    place = chosen(call, device)
     target = dtypes.DEFAULT_FLOAT if dtype is None else record.data_type(call, dtype)
     rows = size(call, "n_rows", n_rows)
     shape = (rows, rows if n_cols is None else size(call, "n_cols", n_cols))
     columns, diagonal = _columns_and_diagonal(call, shape, k)
-    return from_node(record.cast(columns.eq(diagonal), target))
+    return from_node(on_device(record.cast(columns.eq(diagonal), target), place))
 
 
 def tril(x: Array, /, *, k: int = 0) -> Array:

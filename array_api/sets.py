@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, from_numpy, operand, realized
+from toonygrad.array import Array, array_node, from_node, node_of, operand, realized
 from toonygrad.array_api.arguments import flag
+from toonygrad.placement import beside
 from toonygrad.uop.ops import Ops
 
 __all__ = ["isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -131,7 +132,10 @@ def unique_all(x: Array, /) -> UniqueAll:
         equal_nan=False,
     )
     return UniqueAll(
-        from_numpy(values), _positions(indices), _positions(inverse.reshape(x.shape)), _positions(counts)
+        _made(x, values),
+        _positions(x, indices),
+        _positions(x, inverse.reshape(x.shape)),
+        _positions(x, counts),
     )
 
 
@@ -162,7 +166,7 @@ def unique_counts(x: Array, /) -> UniqueCounts:
     The standard's "Set functions", `unique_counts`.
     """
     values, counts = np.unique(_computed("unique_counts", x), return_counts=True, equal_nan=False)
-    return UniqueCounts(from_numpy(values), _positions(counts))
+    return UniqueCounts(_made(x, values), _positions(x, counts))
 
 
 def unique_inverse(x: Array, /) -> UniqueInverse:
@@ -192,7 +196,7 @@ def unique_inverse(x: Array, /) -> UniqueInverse:
     The standard's "Set functions", `unique_inverse`.
     """
     values, inverse = np.unique(_computed("unique_inverse", x), return_inverse=True, equal_nan=False)
-    return UniqueInverse(from_numpy(values), _positions(inverse.reshape(x.shape)))
+    return UniqueInverse(_made(x, values), _positions(x, inverse.reshape(x.shape)))
 
 
 def unique_values(x: Array, /) -> Array:
@@ -219,12 +223,16 @@ def unique_values(x: Array, /) -> Array:
     -----
     The standard's "Set functions", `unique_values`.
     """
-    return from_numpy(np.unique(_computed("unique_values", x), equal_nan=False))
+    return _made(x, np.unique(_computed("unique_values", x), equal_nan=False))
 
 
 def _computed(call: str, x: Array) -> np.ndarray:
     return realized(from_node(array_node(call, x))).array
 
 
-def _positions(found: np.ndarray) -> Array:
-    return from_numpy(found.astype(dtypes.INDEX, copy=False))
+def _made(x: Array, found: np.ndarray) -> Array:
+    return from_node(beside(found, node_of(x)))
+
+
+def _positions(x: Array, found: np.ndarray) -> Array:
+    return _made(x, found.astype(dtypes.INDEX, copy=False))

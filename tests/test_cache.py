@@ -132,7 +132,7 @@ def test_the_key_covers_the_kernel() -> None:
     assert kernel_key("a", "k", PARAMETERS) == kernel_key("a", "k", tuple(PARAMETERS))
 
 
-@pytest.mark.parametrize("part", ("host_target", "_numba_version"))
+@pytest.mark.parametrize("part", ("host_target", "numba_version"))
 def test_the_key_covers_the_machine_and_versions(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = kernel_key("a", "k", PARAMETERS)
     monkeypatch.setattr(cache, part, lambda: "another")
@@ -144,7 +144,7 @@ def test_the_key_covers_the_machine_and_versions(part: str, monkeypatch: pytest.
 
 
 def test_the_key_knows_the_installed_numba() -> None:
-    assert version("numba") in cache._numba_version()
+    assert version("numba") in cache.numba_version()
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes, indexing, record, views
-from toonygrad.devices import DEVICE
+from toonygrad import dtypes, indexing, placement, record, views
+from toonygrad.devices import DEVICE, use
 from toonygrad.errors import shapes_error, storage_error
 from toonygrad.interchange import Interchange
 from toonygrad.realize import in_memory, realize_nodes
@@ -21,6 +21,7 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
 from toonygrad.uop.shape import Shape, size_of
 from toonygrad.views import Step, View
+from toonygrad.writing import write_all, write_value
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
@@ -57,7 +58,7 @@ def _in_place(call: str, array: Array, result: Any) -> Array:
         cell, steps = _cell(array)
         block = views.large_block(cell, steps)
         if block is None:
-            views.write(cell, steps, (), realized(result).array)
+            write_all(call, cell, steps, realized(result))
         else:
             views.compute_into(cell, block, node_of(result))
     return array
@@ -119,7 +120,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
             return array
         elif isinstance(other, (np.ndarray, np.generic)):
             # Before Python's scalars, of which numpy.float64 is one: NumPy's count with their data types.
-            right = node_of(from_foreign(call, np.asarray(other)))
+            right = numpy_operand(call, other)
         elif isinstance(other, _SCALARS):
             right = other
         else:
@@ -170,8 +171,10 @@ class Array(Interchange):
 
     @property
     def device(self) -> str:
-        """Where the elements are or will be: "cpu"."""
-        return DEVICE
+        """Where the elements are or will be: "cpu", "cuda:0"."""
+        if not use.several:
+            return DEVICE
+        return placement.place_of(self._uop if self._view is None else self._view.cell._uop)
 
     @property
     def shape(self) -> Shape:
@@ -227,9 +230,12 @@ class Array(Interchange):
     def _memory(self) -> np.ndarray:
         return realized(self).array
 
-    def _shared_memory(self) -> np.ndarray:
+    def _shared_buffer(self) -> Any:
         views.share(_cell(self)[0])
-        return realized(self).array
+        return realized(self)
+
+    def _on(self, device: str) -> Array:
+        return from_node(placement.brought(realized(self), device))
 
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
@@ -433,18 +439,9 @@ def realized(array: Array) -> Buffer:
     node = node_of(array)
     if node.op is not Ops.BUFFER:
         (memory,) = realize_nodes([node])
-        _settle(array, node)
+        views.settle(array, node)
         node = memory
     return node.arg
-
-
-def _settle(array: Array, node: UOp) -> None:
-    """Let an array stand for the memory of its node, which is computed, if that has some of its own."""
-    if node.realized is not None:
-        if array._view is None:
-            array._uop = node.realized
-        else:
-            array._view.keep(node.realized)
 
 
 def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> None:
@@ -457,39 +454,32 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
         return  # its own elements: `x[i] += 1` has written them already
     whole = path == () and not views.is_shared(cell)
     pending = not steps and in_memory(views.current(cell)) is None
-    mask = indexing.mask_of_all(items, array.shape) if pending else None
+    mask = indexing.mask_of_all(items, array.shape, array.device) if pending else None
     block = None if path is None or isinstance(value, _SCALARS) else views.large_block(cell, path)
-    node = _converted_value(call, value, array.dtype, computed=not whole and block is None)
+    node = _converted_value(call, value, array, computed=not whole and block is None)
     if whole:
-        cell._uop = from_node(views.spread(call, node, array.shape))._uop
+        node = placement.on_device(views.spread(call, node, array.shape), array.device)
+        cell._uop = from_node(node)._uop
     elif mask is not None and not node.shape:
         cell._uop = from_node(record.where(call, mask, node, views.current(cell)))._uop
     elif block is not None and in_memory(node) is None:
         views.compute_into(cell, block, views.spread(call, node, shape))
     else:
-        written = realize_nodes([node])[0].arg.array
-        del node  # whoever holds a node on the memory that is to be written makes it be copied
-        memory = in_memory(views.current(cell))
-        if memory is not None and np.may_share_memory(written, memory.arg.array):
-            written = written.copy()
-        del memory
-        key = indexing.numpy_key(call, items, array.shape, lambda item: realize_nodes([item])[0].arg.array)
-        items.clear()
-        try:
-            views.write(cell, steps, key, written)
-        except (IndexError, ValueError) as error:
-            raise type(error)(f"{call}: {error}") from None
+        held = [node]
+        del node
+        write_value(call, cell, steps, items, array.shape, held)
 
 
-def _converted_value(call: str, value: Any, dtype: np.dtype, computed: bool) -> UOp:
-    """What is to be written, in the data type of the array it is written to."""
+def _converted_value(call: str, value: Any, array: Array, computed: bool) -> UOp:
+    """What is to be written, on the device and in the data type of the array it is written to."""
     if isinstance(value, _SCALARS):
-        return record.number(call, record.python_number(call, value), dtype)
+        return record.number(call, record.python_number(call, value), array.dtype)
     if not isinstance(value, Array):
         value = from_foreign(call, np.asarray(value))
+        value = value._on(array.device) if use.several else value
     if computed:
         realized(value)  # from now on it needs no elements of what is written
-    return converted(call, node_of(value), dtype)
+    return converted(call, placement.joining(node_of(value), node_of(array)), array.dtype)
 
 
 def from_numpy(array: np.ndarray) -> Array:
@@ -521,6 +511,14 @@ def from_foreign(call: str, array: np.ndarray, dtype: np.dtype | None = None, co
     else:
         result = from_node(UOp.new(Ops.BUFFER, (), SharedBuffer(array.view(np.ndarray))))
     return result if dtype is None else from_node(converted(call, node_of(result), dtype))
+
+
+def numpy_operand(call: str, value: np.ndarray | np.generic) -> UOp:
+    """A NumPy array or scalar beside an Array; a scalar is at home on any device."""
+    node = node_of(from_foreign(call, np.asarray(value)))
+    if use.several and isinstance(value, np.generic) and node.dtype not in dtypes.STORAGE:
+        return UOp.scalar(value.item(), node.dtype)
+    return node
 
 
 def converted(call: str, node: UOp, dtype: np.dtype) -> UOp:
@@ -561,7 +559,7 @@ def operand(call: str, value: Any) -> record.Operand:
         It is none of them.
     """
     if isinstance(value, np.generic):
-        return node_of(from_foreign(call, np.asarray(value)))
+        return numpy_operand(call, value)
     return value if isinstance(value, _SCALARS) else array_node(call, value)
 
 
@@ -576,7 +574,7 @@ def realize(*arrays: Array) -> None:
     nodes = [array_node("realize", array) for array in arrays]
     realize_nodes(nodes)
     for array, node in zip(arrays, nodes, strict=True):
-        _settle(array, node)
+        views.settle(array, node)
 
 
 def _array_like(call: str, value: Any) -> UOp | None:

@@ -1,7 +1,7 @@
 """Settings and counters: what a user can turn, and what the engine did, as numbers.
 
 `settings` is read by every layer above; `counters` is written by the runtime. The face of the package
-re-exports `config` and `counters_snapshot`. This file may import nothing of toonygrad.
+re-exports `config` and `counters_snapshot`. This file may import the names of devices only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack, get_args
+
+from toonygrad.devices import DEVICE, normalized
 
 __all__ = [
     "CompileMode",
@@ -59,6 +61,13 @@ def _directory(value: object) -> str | None:
         raise ValueError("expected the path of a directory, or None to keep nothing on disk")
     # Made absolute now, so that a later chdir does not move the cache.
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _device(value: object) -> str:
+    device = normalized(value)
+    if device is None:
+        raise ValueError("expected 'cpu', 'cuda' or 'cuda:' and a number")
+    return device
 
 
 def _switch(value: object) -> bool:
@@ -116,6 +125,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "cache_dir": _Setting(_user_cache_directory, _directory, _directory_from_text),
     "progress": _Setting(lambda: True, _switch, _switch_from_text),
     "debug": _Setting(lambda: 0, _integer_at_least(0), _integer_from_text),
+    "device": _Setting(lambda: DEVICE, _device, str),
 }
 
 
@@ -196,6 +206,9 @@ class Settings:
         that is a terminal. From ``TOONYGRAD_PROGRESS``, 1 or 0; default True.
     debug : int
         0 is silent; larger says more. From ``TOONYGRAD_DEBUG``; default 0.
+    device : str
+        Where creation functions make arrays when they aren't told: ``"cpu"``, ``"cuda"`` (the first GPU) or
+        ``"cuda:1"`` and so on. From ``TOONYGRAD_DEVICE``; default ``"cpu"``.
 
     Raises
     ------
@@ -211,6 +224,7 @@ class Settings:
     cache_dir: str | None = _setting("cache_dir")
     progress: bool = _setting("progress")
     debug: int = _setting("debug")
+    device: str = _setting("device")
 
     def __init__(self) -> None:
         self._defaults = {name: _initial(name) for name in _SETTINGS}
@@ -228,6 +242,7 @@ class _Changes(TypedDict, total=False):
     cache_dir: str | os.PathLike[str] | None
     progress: bool
     debug: int
+    device: str
 
 
 class config:
@@ -239,7 +254,8 @@ class config:
     Parameters
     ----------
     **changes
-        ``compile``, ``num_threads``, ``cache_dir``, ``progress`` and ``debug``, as described at `Settings`.
+        ``compile``, ``num_threads``, ``cache_dir``, ``progress``, ``debug`` and ``device``, as described at
+        `Settings`.
 
     Raises
     ------
@@ -299,6 +315,8 @@ class Counters:
         Bytes handed out for outputs and temporaries, pooled or fresh.
     plans_made, plans_reused : int
         Realizations that had to schedule, and those that found their plan.
+    host_steps : int
+        Steps of a GPU's computations that ran on the host: their arrays were copied there and back.
     """
 
     kernels_launched: int = 0
@@ -308,6 +326,7 @@ class Counters:
     bytes_allocated: int = 0
     plans_made: int = 0
     plans_reused: int = 0
+    host_steps: int = 0
 
     def __sub__(self, earlier: Counters) -> Counters:
         if not isinstance(earlier, Counters):
@@ -332,6 +351,7 @@ class LiveCounters:
     bytes_allocated: int
     plans_made: int
     plans_reused: int
+    host_steps: int
 
     def __init__(self) -> None:
         for name in self.__slots__:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
+from toonygrad.devices import use
+from toonygrad.placement import beside, brought, place_of
 from toonygrad.realize import realize_nodes
-from toonygrad.runtime.buffer import Buffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
@@ -56,6 +57,16 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
 
 
+def _on_device(items: Sequence[Item], device: str) -> list[Item]:
+    """The items of a key for an array on `device`: arrays elsewhere are copied there."""
+    return [
+        brought(realize_nodes([item])[0].arg, device)
+        if isinstance(item, UOp) and item.op is not Ops.CONST and place_of(item) != device
+        else item
+        for item in items
+    ]
+
+
 def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step, ...], Shape] | None:
     """The steps from an array of `shape` to what a key without arrays selects, and its shape; else None.
 
@@ -93,6 +104,8 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     IndexError
         As of `movement`, or a mask of another shape.
     """
+    if use.several:
+        items = _on_device(items, place_of(node))
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -164,13 +177,17 @@ def true_positions(node: UOp) -> list[UOp]:
     In row-major order: int64, one node for each of its axes.
     """
     (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    return [UOp.new(Ops.BUFFER, (), Buffer(positions)) for positions in np.nonzero(node.arg.array)]
+    return [beside(positions, node) for positions in np.nonzero(node.arg.array)]
 
 
-def mask_of_all(items: Sequence[Item], shape: Shape) -> UOp | None:
+def mask_of_all(items: list[Item], shape: Shape, device: str) -> UOp | None:
     """The mask that is the whole key of an array of `shape`, and chooses from all its elements."""
     item = items[0] if len(items) == 1 else None
-    return item if isinstance(item, UOp) and item.dtype == dtypes.bool_ and item.shape == shape else None
+    if isinstance(item, UOp) and item.dtype == dtypes.bool_ and item.shape == shape:
+        (mask,) = _on_device(items, device) if use.several else items
+        assert isinstance(mask, UOp)
+        return mask
+    return None
 
 
 _LARGEST = np.uint64(np.iinfo(dtypes.INDEX).max)

@@ -1,8 +1,8 @@
 """How an Array speaks to Python, NumPy and other libraries: conversion, display, copies, DLPack, ufuncs.
 
 Interchange is a base of Array (array.py) and of nothing else. It sees the elements as NumPy memory and makes
-new arrays through the standard's functions, which it finds as everybody does: by `__array_namespace__`. It
-imports the ground layer only.
+new arrays through the standard's functions, which it finds as everybody does: by `__array_namespace__`.
+Memory of GPUs goes through exchange.py; beside that it imports the ground layer only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from toonygrad import dtypes
-from toonygrad.devices import check_device
+from toonygrad import dtypes, exchange
+from toonygrad.devices import DEVICE
+from toonygrad.placement import chosen
 
 # NumPy's functions of elements and the standard's of the same meaning; most have the same name.
 _RENAMED = {
@@ -72,6 +73,8 @@ class Interchange:
     if TYPE_CHECKING:  # what Array has
 
         @property
+        def device(self) -> str: ...
+        @property
         def dtype(self) -> np.dtype: ...
         @property
         def shape(self) -> tuple[int, ...]: ...
@@ -82,10 +85,13 @@ class Interchange:
         def __setitem__(self, key: Any, value: Any, /) -> None: ...
 
         def _memory(self) -> np.ndarray:
-            """The elements, computed if need be, in the memory where they are."""
+            """The elements, computed if need be: the memory where they are, or a copy of what is on a GPU."""
 
-        def _shared_memory(self) -> np.ndarray:
-            """The same, where others may write: no other array and nothing recorded sees what they write."""
+        def _shared_buffer(self) -> Any:
+            """Their buffer, where others may write: no array and nothing recorded sees what they write."""
+
+        def _on(self, device: str) -> Self:
+            """These elements in memory on another device."""
 
     # -- to NumPy and other libraries --------------------------------------------------------------
 
@@ -104,26 +110,45 @@ class Interchange:
         return sys.modules["toonygrad"]
 
     def to_device(self, device: str, /, *, stream: Any = None) -> Self:
-        """This array on `device`, of which "cpu" is the only one.
+        """This array on `device`: itself where it is there, else a copy.
+
+        Parameters
+        ----------
+        device : str
+            "cpu", "cuda" (the first GPU), "cuda:1" and so on.
+        stream : int, optional
+            To or from a GPU, the handle of a stream of another library (as DLPack has it) that is to wait for
+            the copy. What is done with this library alone is in order by itself.
 
         Raises
         ------
         ValueError
-            Another device, or a stream, which the CPU doesn't have.
+            There is no such device; or a stream where no GPU takes part.
+        MemoryError
+            The device hasn't got the memory.
         """
-        check_device("to_device", device)
-        if stream is not None:
+        place = chosen("to_device", device)
+        here = self.device
+        if stream is not None and place == here == DEVICE:
             raise ValueError("to_device: the CPU has no streams")
-        return self
+        moved = self if place == here else self._on(place)
+        if stream is not None:
+            exchange.let_wait("to_device", here if place == DEVICE else place, stream)
+        return moved
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The elements as a NumPy array, read-only and sharing memory unless `dtype` or `copy` asks for more.
 
+        From a GPU they are copied, as JAX does it: who calls NumPy with an array asks for that. CuPy and
+        torch refuse; `to_device("cpu")` says it aloud.
+
         Raises
         ------
         ValueError
-            `copy` is False and another data type is asked for.
+            `copy` is False, and another data type is asked for or the elements are on a GPU.
         """
+        if copy is False and self.device != DEVICE:
+            raise ValueError(f"__array__: elements on {self.device} can't be seen by NumPy without a copy")
         memory = self._memory()
         if dtype is not None and memory.dtype != dtype:
             if copy is False:
@@ -146,11 +171,12 @@ class Interchange:
         Parameters
         ----------
         stream
-            None: the CPU has no streams.
+            None on the CPU, which has no streams. On a GPU the consumer's, which waits for the elements: None
+            or 1 the legacy default stream, 2 that of the thread, -1 to wait for nothing, else a handle.
         max_version : tuple of int, optional
             The newest version of DLPack the consumer takes; from (1, 0) on it can be told not to write.
         dl_device : tuple of int, optional
-            Where the consumer wants the elements: None or (1, 0), the CPU.
+            Where the consumer wants the elements: None or where they are; (1, 0), the CPU, copies from a GPU.
         copy : bool, optional
             True copies and False never does. None copies where sharing isn't safe: read-only memory whose
             consumer can't be told so, and axes that run backwards.
@@ -158,20 +184,29 @@ class Interchange:
         Raises
         ------
         BufferError
-            `dl_device` is another device; or `copy` is False where an axis runs backwards, or the memory is
-            read-only and the consumer can't be told so.
+            `dl_device` is another device; or `copy` is False where an axis runs backwards, the memory is
+            read-only and the consumer can't be told so, or the elements would have to come from a GPU.
         RuntimeError
-            `stream` isn't None (as NumPy has it).
+            `stream` isn't None on the CPU (as NumPy has it).
 
         Notes
         -----
         The standard's "Array object", `__dlpack__`.
         """
+        here = self.__dlpack_device__()
+        if dl_device is not None and dl_device != here:
+            if dl_device != (exchange.CPU, 0):
+                raise BufferError(f"__dlpack__: elements on {self.device} aren't on the device {dl_device!r}")
+            if copy is False:
+                raise BufferError(
+                    f"__dlpack__: elements on {self.device} can't be shared on the CPU"
+                )
+            return self._on(DEVICE).__dlpack__(max_version=max_version)
+        if here[0] != exchange.CPU:
+            return exchange.dlpack(self._shared_buffer(), stream, max_version, copy)
         if stream is not None:
             raise RuntimeError(f"__dlpack__: the CPU has no streams, stream must be None and not {stream!r}")
-        if dl_device is not None and dl_device != self.__dlpack_device__():
-            raise BufferError(f"__dlpack__: the elements are on the CPU, not on the device {dl_device!r}")
-        memory = self._shared_memory()
+        memory = self._shared_buffer().array
         least_step = min((step for size, step in zip(memory.shape, memory.strides) if size > 1), default=1)
         if least_step < 0 and copy is False:
             # torch 2.13 would end the process.
@@ -182,8 +217,21 @@ class Interchange:
         return memory.__dlpack__(max_version=max_version, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Device type and number by DLPack: (1, 0), the CPU."""
-        return (1, 0)
+        """Device type and number by DLPack: (1, 0) the CPU, (2, 0) the first GPU."""
+        return exchange.dlpack_device(self.device)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where the elements are on a GPU, for libraries that share memory so: CuPy, Numba, torch.
+
+        Raises
+        ------
+        AttributeError
+            They are on the CPU.
+        """
+        if self.device == DEVICE:
+            raise AttributeError("__cuda_array_interface__: the elements are on the CPU")
+        return exchange.cuda_array_interface(self._shared_buffer())
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **keywords: Any) -> Any:
         """What NumPy's functions of elements do where Arrays take part: `np.exp(x)`, or `np.ones(3) + x`.

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from toonygrad.config import counters, settings
+from toonygrad.devices import DEVICE, use
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
 from toonygrad.schedule.ranges import viewed
-from toonygrad.uop.node import UOp
+from toonygrad.uop.node import UOp, device_of
 from toonygrad.uop.ops import MOVEMENT, Ops
 from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 
@@ -51,17 +52,29 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         An output or intermediate result can't be had; what existed before is intact.
     """
     pending = pending_nodes(nodes)
-    if pending:
-        structure = structure_of(pending)
+    for together in (pending,) if not use.several else on_each_device(pending):
+        if not together:
+            continue
+        structure = structure_of(together)
         buffers = _plan(structure).run(structure.leaves)
         computed = list(zip(structure.stored, buffers, strict=True))
         if len(computed) > 1:
+            if use.several:
+                computed = [each for each in computed if (device_of(each[0]) or DEVICE) == each[1].device]
             computed.sort(key=_sources_first)
         for node, buffer in computed:
             # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
             if node.op not in MOVEMENT or in_memory(node) is None:
                 node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
     return [_memory(node) for node in nodes]
+
+
+def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
+    """`nodes` by their devices: each has a schedule of its own. Those above no memory are the CPU's."""
+    found: dict[str, list[UOp]] = {}
+    for node in nodes:
+        found.setdefault(device_of(node) or DEVICE, []).append(node)
+    return list(found.values())
 
 
 def _sources_first(computed: tuple[UOp, Buffer]) -> int:
@@ -97,6 +110,9 @@ def in_memory(node: UOp) -> UOp | None:
     memory = node if node.op is Ops.BUFFER else node.realized
     if memory is None or not movements:
         return memory
+    if memory.arg.device != DEVICE:
+        seen = memory.arg.moved(movements[::-1])
+        return None if seen is None else UOp.known(Ops.BUFFER, (), seen, memory.dtype, movements[0].shape)
     array = memory.arg.array
     for movement in reversed(movements):
         if movement.op is Ops.RESHAPE and viewed(movement, array.shape, array.strides) is None:
@@ -113,7 +129,7 @@ def _plan(structure: Structure) -> Plan:
         if settings.debug:
             verify(RECORDED, structure.stored, given=structure.memory)
             verify(CANONICAL, roots)
-        plan = make_plan(roots, settings.compile)
+        plan = _made(structure, roots)
         counters.plans_made += 1
         while len(_plans) >= MOST_PLANS:
             # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't
@@ -123,6 +139,20 @@ def _plan(structure: Structure) -> Plan:
     else:
         counters.plans_reused += 1
     return plan
+
+
+def _made(structure: Structure, roots: dict[UOp, str]) -> Plan:
+    if not use.several:
+        return make_plan(roots, settings.compile)
+    places = [leaf.arg.device if leaf.op is Ops.BUFFER else None for leaf in structure.leaves]
+    device = next((place for place in places if place not in (None, DEVICE)), None)
+    if device is None:
+        return make_plan(roots, settings.compile)
+    from toonygrad.runtime.cuda_plan import make_cuda_plan
+
+    # What stands above no memory may have been computed on the CPU before.
+    on_host = [slot for slot, place in enumerate(places) if place == DEVICE]
+    return make_cuda_plan(roots, settings.compile, device, on_host)
 
 
 def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
@@ -226,7 +256,7 @@ def canonical(structure: Structure) -> dict[UOp, str]:
         nonlocal slot
         strides = None
         if node.op is Ops.BUFFER:
-            strides = tuple(stride // node.dtype.itemsize for stride in node.arg.array.strides)
+            strides = tuple(stride // node.dtype.itemsize for stride in node.arg.layout[2])
         slot += 1
         return UOp.new(Ops.ARGUMENT, (), (slot - 1, node.dtype, node.shape, strides))
 

@@ -14,10 +14,11 @@ from weakref import ref
 
 import numpy as np
 
-from toonygrad import record
+from toonygrad import placement, record
 from toonygrad.errors import shapes_error
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer, SharedBuffer, pool
+from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -75,18 +76,31 @@ def strided(cell: Cell, steps: tuple[Step, ...]) -> bool:
     node = current(cell)
     memory = in_memory(node)
     shape = node.shape
-    strides = contiguous_strides(shape) if memory is None else memory.arg.array.strides
-    movements = []
-    result = moved(UOp.new(Ops.ARGUMENT, (), (0, node.dtype, shape, None)), steps)
-    while result.src:
-        movements.append(result)
-        (result,) = result.src
-    for movement in reversed(movements):
+    strides = contiguous_strides(shape) if memory is None else memory.arg.layout[2]
+    for movement in _movements(steps, node.dtype, shape):
         found = viewed(movement, shape, strides)
         if found is None:
             return False
         shape, strides = movement.shape, found[1]
     return True
+
+
+def _movements(steps: tuple[Step, ...], dtype: np.dtype, shape: Shape) -> list[UOp]:
+    """The movement operations of `steps` on an array, the one next to it first."""
+    movements = []
+    result = moved(UOp.new(Ops.ARGUMENT, (), (0, dtype, shape, None)), steps)
+    while result.src:
+        movements.append(result)
+        (result,) = result.src
+    return movements[::-1]
+
+
+def part(buffer: Buffer | DeviceBuffer, steps: tuple[Step, ...]) -> Buffer | DeviceBuffer | None:
+    """What movement shows of memory; None where strides can't express it."""
+    if isinstance(buffer, DeviceBuffer):
+        return buffer.moved(_movements(steps, buffer.dtype, buffer.shape))
+    array = seen(buffer.array, steps)
+    return None if array is None else Buffer(array)
 
 
 def seen(memory: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray | None:
@@ -111,6 +125,21 @@ def seen(memory: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray | None:
 def _slice(start: int, step: int, size: int) -> slice:
     stop = start + step * size
     return slice(start, None if stop < 0 else stop, step)
+
+
+class Handle(Cell, Protocol):
+    """An array: a cell, or a view of one."""
+
+    _view: View | None
+
+
+def settle(array: Handle, node: UOp) -> None:
+    """Let an array stand for the memory of its node, which is computed, if that has some of its own."""
+    if node.realized is not None:
+        if array._view is None:
+            array._uop = node.realized
+        else:
+            array._view.keep(node.realized)
 
 
 class View:
@@ -148,15 +177,15 @@ class View:
             self._memory = memory
 
     def _made(self, source: UOp) -> UOp:
-        own = source.op is Ops.BUFFER and not isinstance(source.arg, SharedBuffer)
+        own = source.op is Ops.BUFFER and not source.arg.shared
         # A small part stands for itself: x[0], x[1], ... are then one structure with other memory, not a
         # structure each. Large parts are read through the whole, as the neighbours in a stencil are.
         small = own and 2 * size_of(self.shape) < size_of(source.shape)
-        part = seen(source.arg.array, self.steps) if small else None
-        if part is None:
+        memory = part(source.arg, self.steps) if small else None
+        if memory is None:
             node = moved(source, self.steps)
         else:
-            node = UOp.known(Ops.BUFFER, (), Buffer(part), source.dtype, self.shape)
+            node = UOp.known(Ops.BUFFER, (), memory, source.dtype, self.shape)
         self._memory = None
         self._of, self._node = ref(source), ref(node)
         return node
@@ -183,7 +212,16 @@ def write(cell: Cell, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any)
     MemoryError
         The elements are needed elsewhere as they are, and can't be copied.
     """
-    memory = writable(cell)
+    buffer = writable(cell)
+    if isinstance(buffer, Buffer):
+        _put(buffer.array, steps, key, value)
+    else:
+        from toonygrad.runtime.cuda_copies import write_on_host
+
+        write_on_host(buffer, lambda elements: _put(elements, steps, key, value))
+
+
+def _put(memory: np.ndarray, steps: tuple[Step, ...], key: tuple[Any, ...], value: Any) -> None:
     target = seen(memory, steps)
     if target is not None:
         target[key] = value
@@ -244,10 +282,10 @@ def compute_into(cell: Cell, block: Sequence[tuple[int, int, int]], value: UOp) 
 def is_shared(cell: Cell) -> bool:
     """Whether a cell stands for memory that others see as well, and are to see written."""
     node = current(cell)
-    return node.op is Ops.BUFFER and isinstance(node.arg, SharedBuffer) and node.arg.array.flags.writeable
+    return node.op is Ops.BUFFER and node.arg.shared and node.arg.writeable
 
 
-def writable(cell: Cell) -> np.ndarray:
+def writable(cell: Cell) -> Buffer | DeviceBuffer:
     """The memory of a cell, computed if need be, and its own where somebody else needs what is in there."""
     node = current(cell)
     if node.op is not Ops.BUFFER:
@@ -259,16 +297,16 @@ def writable(cell: Cell) -> np.ndarray:
         if is_shared(cell):
             if _references(cell) != _ALONE:
                 # Others go on seeing the memory, so it is those who recorded from it that get a copy.
-                cell._uop = UOp.new(Ops.BUFFER, (), SharedBuffer(buffer.array))
-                buffer.move(_copied(buffer.array).array)
-            return cell._uop.arg.array
-        if buffer.array.flags.writeable and _is_alone(cell):
-            return buffer.array
+                cell._uop = _shared(buffer)
+                buffer.move(_copied(buffer))
+            return cell._uop.arg
+        if buffer.writeable and _is_alone(cell):
+            return buffer
     memory = in_memory(cell._uop)  # movement of other memory
     assert memory is not None
-    own = _copied(memory.arg.array)
-    cell._uop = UOp.new(Ops.BUFFER, (), own)
-    return own.array
+    own = _copied(memory.arg)
+    cell._uop = UOp.known(Ops.BUFFER, (), own, *own.layout[:2])
+    return own
 
 
 def share(cell: Cell) -> None:
@@ -278,17 +316,26 @@ def share(cell: Cell) -> None:
     it is.
     """
     node = current(cell)
-    fixed = node.op is Ops.BUFFER and isinstance(node.arg, SharedBuffer) and not is_shared(cell)
+    fixed = node.op is Ops.BUFFER and node.arg.shared and not is_shared(cell)
     del node  # so that nobody else but the cell is seen to hold it
     if fixed:
         return
     memory = writable(cell)
     if not is_shared(cell):
-        cell._uop = UOp.new(Ops.BUFFER, (), SharedBuffer(memory))
+        cell._uop = _shared(memory)
 
 
-def _copied(array: np.ndarray) -> Buffer:
-    """The same elements in memory of their own, in the same order."""
+def _shared(buffer: Buffer | DeviceBuffer) -> UOp:
+    """The same memory as that which others see."""
+    same = SharedBuffer(buffer.array) if isinstance(buffer, Buffer) else placement.shared(buffer)
+    return UOp.known(Ops.BUFFER, (), same, *same.layout[:2])
+
+
+def _copied(buffer: Buffer | DeviceBuffer) -> Any:
+    """The same elements in memory of their own, on the CPU in the same order."""
+    if isinstance(buffer, DeviceBuffer):
+        return placement.copied(buffer)
+    array = buffer.array
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     own = pool.allocate(array.shape, array.dtype, order)
     np.copyto(own.array, array)

@@ -27,7 +27,7 @@ import numpy as np
 
 from toonygrad.config import counters
 
-__all__ = ["Buffer", "MemoryPool", "SharedBuffer", "pool"]
+__all__ = ["Buffer", "MemoryPool", "SharedBuffer", "other_pools", "pool"]
 
 # Of every block: a cache line, and the widest vector of AVX-512.
 ALIGNMENT = 64
@@ -75,6 +75,8 @@ class Buffer:
         Bytes of its elements, not counting gaps between them.
     device : str
         Always ``"cpu"``.
+    shared : bool
+        Whether somebody outside the engine sees the memory, and is to see it written.
     """
 
     __slots__ = ("__weakref__", "address", "array", "layout")
@@ -83,6 +85,7 @@ class Buffer:
     address: int
     layout: tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]
     device = "cpu"
+    shared = False
 
     def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
         self.array = array
@@ -101,6 +104,11 @@ class Buffer:
     @property
     def nbytes(self) -> int:
         return self.array.nbytes
+
+    @property
+    def writeable(self) -> bool:
+        """Whether the memory may be written."""
+        return self.array.flags.writeable
 
     @property
     def is_seen(self) -> bool:
@@ -132,9 +140,11 @@ class SharedBuffer(Buffer):
 
     __slots__ = ()
 
-    def move(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+    shared = True
+
+    def move(self, other: Buffer) -> None:
         """Stand for other memory with the same elements from now on."""
-        self.array = array
+        self.array = other.array
         for name in ("address", "layout"):
             with suppress(AttributeError):  # not asked for yet
                 delattr(self, name)
@@ -411,10 +421,12 @@ def _usable_memory() -> int:
 
 
 pool = MemoryPool()
+# What frees the memory that other devices keep for reuse, and answers how many bytes that was.
+other_pools: list[Callable[[], int]] = []
 
 
 def trim_memory() -> int:
-    """Give the operating system the memory that is kept for reuse.
+    """Give the operating system, and GPUs, the memory that is kept for reuse.
 
     Memory of arrays that exist is untouched. The next results touch fresh pages, which costs more than the
     arithmetic.
@@ -430,4 +442,4 @@ def trim_memory() -> int:
     give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if give_back is not None:
         give_back(0)
-    return freed
+    return freed + sum(trim() for trim in other_pools)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite
 
@@ -41,7 +41,7 @@ _MOST_KERNELS_HELD = 1024
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def _numba_version() -> str:
+def numba_version() -> str:
     """What Numba's own file says of its version: importing Numba takes 0.2 s, importlib.metadata 20 ms."""
     spec = importlib.util.find_spec("numba")
     if spec is None or spec.origin is None:
@@ -62,7 +62,7 @@ def _environment() -> bytes:
     files = [Path(str(module.__file__)) for module in (cpu, compiling)]
     files.append(files[-1].with_name("frontend.py"))  # importing it would import Numba
     machinery = b"".join(file.read_bytes() for file in files)
-    versions = (llvmlite.__version__, _numba_version(), sys.implementation.cache_tag)
+    versions = (llvmlite.__version__, numba_version(), sys.implementation.cache_tag)
     return hashlib.sha256(repr((host_target(), versions)).encode() + machinery).digest()
 
 
@@ -170,7 +170,8 @@ class DiskCache:
 
 
 @functools.cache
-def _disk_cache(directory: str) -> DiskCache:
+def disk_cache(directory: str) -> DiskCache:
+    """The cache in a directory, one for the process."""
     return DiskCache(directory)
 
 
@@ -180,8 +181,8 @@ _kernels: dict[tuple[str, str, tuple[Parameter, ...]], NativeKernel] = {}
 
 # One lock for all kernels: LLVM and Numba have global locks of their own, so a finer one would win nothing. A
 # fork waits for it, so that a child never inherits those locks from a thread in the middle of a compile.
-_lock = threading.RLock()
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+lock = threading.RLock()
+os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def obtain_kernel(source: str, name: str, parameters: Sequence[Parameter]) -> NativeKernel:
@@ -208,10 +209,13 @@ def obtain_kernel(source: str, name: str, parameters: Sequence[Parameter]) -> Na
     request = (source, name, tuple(parameters))
     if (kernel := _kernels.get(request)) is not None:
         return kernel
-    return _out_of_reach(_made, request)
+    return out_of_reach(_made, request)
 
 
-def _out_of_reach(function: Callable[..., NativeKernel], *arguments: Any) -> NativeKernel:
+_Result = TypeVar("_Result")
+
+
+def out_of_reach(function: Callable[..., _Result], *arguments: Any) -> _Result:
     """Call `function` where Ctrl-C can't stop it half-way.
 
     An interrupt in the middle of Numba's import or of a compile leaves Numba unusable for the rest of the
@@ -220,7 +224,7 @@ def _out_of_reach(function: Callable[..., NativeKernel], *arguments: Any) -> Nat
     """
     if threading.current_thread() is not threading.main_thread():
         return function(*arguments)
-    made: Future[NativeKernel] = Future()
+    made: Future[_Result] = Future()
     context = copy_context()  # the settings of the caller
 
     def work() -> None:
@@ -234,7 +238,7 @@ def _out_of_reach(function: Callable[..., NativeKernel], *arguments: Any) -> Nat
 
 
 def _made(request: tuple[str, str, tuple[Parameter, ...]]) -> NativeKernel:
-    with _lock:
+    with lock:
         if (kernel := _kernels.get(request)) is not None:
             return kernel
         kernel = _load_or_compile(*request)
@@ -246,7 +250,7 @@ def _made(request: tuple[str, str, tuple[Parameter, ...]]) -> NativeKernel:
 
 def _load_or_compile(source: str, name: str, parameters: Sequence[Parameter]) -> NativeKernel:
     directory = settings.cache_dir
-    disk = None if directory is None else _disk_cache(directory)
+    disk = None if directory is None else disk_cache(directory)
     key = "" if disk is None else kernel_key(source, name, parameters)
     if disk is not None and (object_code := disk.get(key)) is not None:
         kernel = load_kernel(object_code, name)

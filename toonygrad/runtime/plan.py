@@ -90,7 +90,7 @@ def make_plan(roots: Mapping[UOp, str], mode: CompileMode) -> Plan:
                 count += 1
     made: list[RunStep] = []
     for step, dead in zip(steps, last_uses(steps, frozenset(roots)), strict=True):
-        run = _run_step(step, slot, mode)
+        run = run_step(step, slot, mode)
         run.dead = tuple(slot[node] for node in dead)
         made.append(run)
     return Plan(made, count, [slot[root] for root in roots])
@@ -105,7 +105,8 @@ def _is_small(node: UOp) -> bool:
     return size_of(node.shape) <= INTERPRETED
 
 
-def _run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
+def run_step(step: Step, slot: dict[UOp, int], mode: CompileMode) -> RunStep:
+    """What runs `step` on the CPU, over memory and numbers in these slots."""
     if isinstance(step, Alias):
         return AliasStep(step, slot)
     if isinstance(step, Routine):
@@ -256,7 +257,7 @@ class CompiledStep(RunStep):
         self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
         first = len(arguments.integers)
         self._numbers = [
-            (first + k, *_number_slot(node, kernel, slot), node.dtype)
+            (first + k, *number_slot(node, kernel, slot), node.dtype)
             for k, node in enumerate(arguments.numbers)
         ]
         self._checks = kernel.checks
@@ -303,7 +304,8 @@ class CompiledStep(RunStep):
             values[slot] = None
 
 
-def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
+def number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
+    """The slot of a NUMBER of a kernel; of a complex one also which part, 0 or 1."""
     position = node.arg[0]
     if isinstance(position, tuple):
         return slot[kernel.numbers[position[0]]], position[1]

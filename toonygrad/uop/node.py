@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from ctypes import c_float
 from typing import Any
 
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.devices import mixed_devices_error
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, infer
 
@@ -54,9 +55,14 @@ class UOp:
         The BUFFER that holds this node's value, once somebody computed it. A memo, not part of its meaning.
     demanded
         How many computations had this node inside without storing it. The second one stores it (realize.py).
+    device
+        Where the memory below it is, None where there is none. Set in processes that use several devices
+        (`follow_devices`); `device_of` finds it for any node.
     """
 
-    __slots__ = ("__weakref__", "arg", "demanded", "depth", "dtype", "op", "realized", "shape", "src")
+    __slots__ = (
+        *("__weakref__", "arg", "demanded", "depth", "device", "dtype", "op", "realized", "shape", "src"),
+    )
 
     op: Op
     src: tuple[UOp, ...]
@@ -66,6 +72,7 @@ class UOp:
     depth: int
     realized: UOp | None
     demanded: int
+    device: str | None
 
     @staticmethod
     def new(op: Op, src: tuple[UOp, ...] = (), arg: Any = None) -> UOp:
@@ -204,7 +211,7 @@ class UOp:
         return f"UOp({', '.join(parts)}; {len(self.src)} sources)"
 
 
-def _intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
+def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
     """Make the node under `key`, or find the one that another thread has just made."""
     node = UOp.__new__(UOp)
     node.op = op
@@ -229,6 +236,57 @@ def _intern(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype,
         _forget(present)
     return node
 
+
+# -- devices ---------------------------------------------------------------------------------------
+
+
+def _made_on_a_device(
+    key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape
+) -> UOp:
+    """As `_made`; the node knows its device, which is that of all its sources that have one."""
+    if op is Ops.BUFFER:
+        device: str | None = arg.device
+    else:
+        device = None
+        for source in src:
+            other = device_of(source)
+            if other is not None and other != device:
+                if device is not None:
+                    raise mixed_devices_error({device, other})
+                device = other
+    node = _made(key, op, src, arg, dtype, shape)
+    node.device = device
+    return node
+
+
+# What `UOp.new` and `UOp.known` call: another function once there are devices to tell apart, so that who
+# never uses any pays nothing.
+_intern: Callable[[tuple, Op, tuple[UOp, ...], Any, np.dtype, Shape], UOp] = _made
+
+
+def follow_devices(follow: bool) -> None:
+    """From now on nodes know their device, and none is made of sources on several; or no longer."""
+    global _intern
+    _intern = _made_on_a_device if follow else _made
+
+
+def device_of(node: UOp) -> str | None:
+    """Where the memory below a node is; None where there is none."""
+    try:
+        return node.device
+    except AttributeError:
+        pass
+    for each in toposort(node):  # made before there were devices to tell apart
+        if not hasattr(each, "device"):
+            if each.op is Ops.BUFFER:
+                each.device = each.arg.device
+            else:
+                known = (source.device for source in each.src)
+                each.device = next((device for device in known if device is not None), None)
+    return node.device
+
+
+# -- numbers ---------------------------------------------------------------------------------------
 
 _float_bits, _complex_bits = struct.Struct("<d").pack, struct.Struct("<dd").pack
 

@@ -1,0 +1,263 @@
+"""The driver of NVIDIA's GPUs, through cuda.bindings: loaded when a GPU is first named.
+
+placement.py installs it as the Driver of runtime/device.py. Opens with cuda.bindings, so nothing may import
+this file but where a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from cuda.bindings import driver as cuda
+
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.runtime.cuda_cache import obtain_code
+from toonygrad.runtime.device import DeviceMemoryError, DeviceUnavailable, Driver
+
+# Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
+# one of which is on its way while the other is filled or emptied.
+STAGED = 4 << 20
+# Up to this many bytes the driver keeps what is to be copied itself.
+KEPT_BY_DRIVER = 1 << 16
+
+# The least driver: of CUDA 12.0, for the PTX we write.
+OLDEST = 12000
+
+
+class _Place(NamedTuple):
+    """One GPU, opened."""
+
+    context: Any
+    stream: Any
+    handle: int  # of the stream
+    halves: tuple[int, int]  # addresses of page-locked memory
+    events: tuple[Any, Any]  # the last copy from or to each half
+    staging: threading.Lock
+
+
+def _checked(result: Any) -> Any:
+    """What a function of the driver answers beside success.
+
+    Raises
+    ------
+    DeviceMemoryError
+        There is no memory left.
+    RuntimeError
+        Any other error, in the driver's words.
+    """
+    status, *answer = result
+    if status:
+        if status == cuda.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            raise DeviceMemoryError
+        raise RuntimeError(f"CUDA: {_words(status)}")
+    return answer[0] if len(answer) == 1 else tuple(answer)
+
+
+def _words(status: Any) -> str:
+    _, text = cuda.cuGetErrorString(status)
+    return f"{status.name}: {text.decode() if text else 'unknown'}"
+
+
+class CudaDriver(Driver):
+    """NVIDIA's driver. It uses the primary contexts, as torch, CuPy and JAX do, and a stream of its own.
+
+    Raises
+    ------
+    DeviceUnavailable
+        There is no GPU, no driver, or one too old.
+    """
+
+    def __init__(self) -> None:
+        try:
+            (status,) = cuda.cuInit(0)
+        except RuntimeError as error:  # libcuda isn't there
+            raise DeviceUnavailable(f"NVIDIA's driver isn't installed on this machine ({error})") from None
+        if status:
+            raise DeviceUnavailable(f"NVIDIA's driver has no GPU to use: {_words(status)}")
+        version = _checked(cuda.cuDriverGetVersion())
+        if version < OLDEST:
+            raise DeviceUnavailable(
+                f"NVIDIA's driver is too old: it is for CUDA {version // 1000}.{version % 1000 // 10}, "
+                f"and {OLDEST // 1000}.0 is needed"
+            )
+        self._count = int(_checked(cuda.cuDeviceGetCount()))
+        self._places: dict[int, _Place] = {}
+        self._architectures: dict[int, str] = {}
+        self._opening = threading.Lock()
+
+    def count(self) -> int:
+        """How many GPUs there are."""
+        return self._count
+
+    def architecture(self, number: int) -> str:
+        """The compute capability, as "sm_90"."""
+        found = self._architectures.get(number)
+        if found is None:
+            attribute = cuda.CUdevice_attribute
+            device = _checked(cuda.cuDeviceGet(number))
+            major, minor = (
+                _checked(cuda.cuDeviceGetAttribute(which, device))
+                for which in (
+                    attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                    attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                )
+            )
+            found = self._architectures[number] = f"sm_{major}{minor}"
+        return found
+
+    def _place(self, number: int) -> _Place:
+        place = self._places.get(number)
+        if place is None:
+            with self._opening:
+                place = self._places.get(number)
+                if place is None:
+                    place = self._places[number] = self._opened(number)
+        return place
+
+    def _opened(self, number: int) -> _Place:
+        context = _checked(cuda.cuDevicePrimaryCtxRetain(_checked(cuda.cuDeviceGet(number))))
+        _checked(cuda.cuCtxSetCurrent(context))
+        stream = _checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        start = int(_checked(cuda.cuMemHostAlloc(2 * STAGED, cuda.CU_MEMHOSTALLOC_PORTABLE)))
+        untimed = cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING
+        events = (_checked(cuda.cuEventCreate(untimed)), _checked(cuda.cuEventCreate(untimed)))
+        return _Place(context, stream, int(stream), (start, start + STAGED), events, threading.Lock())
+
+    def stream(self, number: int) -> int:
+        """The handle of the stream all our work goes to."""
+        return self._place(number).handle
+
+    def device_of(self, address: int) -> int:
+        """The GPU on which another library's memory lies."""
+        which = cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return int(_checked(cuda.cuPointerGetAttribute(which, address))) if address else 0
+
+    def use(self, number: int) -> None:
+        """Make the GPU's primary context the thread's current one."""
+        place = self._places.get(number) or self._place(number)
+        if cuda.cuCtxSetCurrent(place.context)[0]:
+            _checked(cuda.cuCtxSetCurrent(place.context))
+
+    # -- memory ----------------------------------------------------------------------------------------------
+
+    def allocate(self, number: int, nbytes: int) -> int:
+        """New memory, from the driver's own pool."""
+        return int(_checked(cuda.cuMemAllocAsync(nbytes, self._place(number).stream)))
+
+    def free(self, number: int, address: int) -> None:
+        """Give memory back, in the order of the stream."""
+        _checked(cuda.cuMemFreeAsync(address, self._place(number).stream))
+
+    def free_bytes(self, number: int) -> int:
+        """Bytes free on the GPU."""
+        self.use(number)
+        return int(_checked(cuda.cuMemGetInfo())[0])
+
+    def upload(self, number: int, address: int, array: np.ndarray) -> None:
+        """Copy to the GPU: little by the driver's own way, the rest through page-locked memory."""
+        place, source, nbytes = self._place(number), array.ctypes.data, array.nbytes
+        if nbytes <= KEPT_BY_DRIVER:
+            _checked(cuda.cuMemcpyHtoDAsync(address, source, nbytes, place.stream))
+            return
+        with place.staging:
+            for start, size, half, event in _pieces(place, nbytes):
+                _checked(cuda.cuEventSynchronize(event))
+                ctypes.memmove(half, source + start, size)
+                _checked(cuda.cuMemcpyHtoDAsync(address + start, half, size, place.stream))
+                _checked(cuda.cuEventRecord(event, place.stream))
+
+    def download(self, number: int, array: np.ndarray, address: int) -> None:
+        """Copy from the GPU through page-locked memory, and wait for it."""
+        place, target = self._place(number), array.ctypes.data
+        with place.staging:
+            before: tuple[int, int, int, Any] | None = None
+            for piece in _pieces(place, array.nbytes):
+                start, size, half, event = piece
+                _checked(cuda.cuEventSynchronize(event))
+                _checked(cuda.cuMemcpyDtoHAsync(half, address + start, size, place.stream))
+                _checked(cuda.cuEventRecord(event, place.stream))
+                if before is not None:
+                    _emptied(target, before)
+                before = piece
+            if before is not None:
+                _emptied(target, before)
+
+    def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
+        """Copy within or between GPUs."""
+        _checked(cuda.cuMemcpyAsync(target, source, nbytes, self._place(number).stream))
+
+    def clear(self, number: int, address: int, nbytes: int) -> None:
+        """Zeros."""
+        _checked(cuda.cuMemsetD8Async(address, 0, nbytes, self._place(number).stream))
+
+    # -- kernels ---------------------------------------------------------------------------------------------
+
+    def kernel(self, number: int, text: str, name: str, parameters: Sequence[Parameter]) -> Any:
+        """A kernel, from the disk cache or compiled, loaded for the rest of the process."""
+        self.use(number)
+        code = obtain_code(text, name, parameters, self.architecture(number))
+        module = _checked(cuda.cuModuleLoadData(code + b"\0"))  # PTX ends with a zero
+        return _checked(cuda.cuModuleGetFunction(module, name.encode()))
+
+    def launch(
+        self,
+        number: int,
+        kernel: Any,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: int,
+    ) -> None:
+        """Launch a kernel; its arguments have been read when this returns."""
+        stream = self._places[number].stream
+        (status,) = cuda.cuLaunchKernel(kernel, *grid, *block, 0, stream, arguments, 0)
+        if status:
+            _checked((status,))
+
+    # -- order -----------------------------------------------------------------------------------------------
+
+    def synchronize(self, number: int) -> None:
+        """Wait for our stream."""
+        _checked(cuda.cuStreamSynchronize(self._place(number).stream))
+
+    def synchronize_all(self, number: int) -> None:
+        """Wait for all streams of the GPU."""
+        self.use(number)
+        _checked(cuda.cuCtxSynchronize())
+
+    def let_wait(self, number: int, stream: int) -> None:
+        """Another stream waits for ours."""
+        with _event() as event:
+            _checked(cuda.cuEventRecord(event, self._place(number).stream))
+            _checked(cuda.cuStreamWaitEvent(cuda.CUstream(stream), event, 0))
+
+    def wait_for(self, number: int, stream: int) -> None:
+        """Our stream waits for another."""
+        with _event() as event:
+            _checked(cuda.cuEventRecord(event, cuda.CUstream(stream)))
+            _checked(cuda.cuStreamWaitEvent(self._place(number).stream, event, 0))
+
+
+@contextmanager
+def _event() -> Iterator[Any]:
+    event = _checked(cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+    try:
+        yield event
+    finally:
+        _checked(cuda.cuEventDestroy(event))  # the driver keeps it as long as a stream waits for it
+
+
+def _pieces(place: _Place, nbytes: int) -> Iterator[tuple[int, int, int, Any]]:
+    """First byte, length, page-locked memory and event of each piece of a copy."""
+    for number, start in enumerate(range(0, nbytes, STAGED)):
+        yield start, min(STAGED, nbytes - start), place.halves[number % 2], place.events[number % 2]
+
+
+def _emptied(target: int, piece: tuple[int, int, int, Any]) -> None:
+    start, size, half, event = piece
+    _checked(cuda.cuEventSynchronize(event))
+    ctypes.memmove(target + start, half, size)

@@ -1,0 +1,566 @@
+"""Devices beside the CPU: a Driver speaks to the hardware, a Device has a stream and memory, a DeviceBuffer
+is an array there.
+
+Plans allocate and launch here, handles copy to and fro. Imports nothing of CUDA: runtime/cuda.py is the
+driver of real GPUs, tests/fake_driver.py one whose memory is the host's.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.config import counters
+from toonygrad.devices import ordinal
+from toonygrad.runtime.buffer import other_pools
+from toonygrad.schedule.ranges import viewed
+from toonygrad.uop.node import UOp
+from toonygrad.uop.shape import contiguous_strides
+
+# Blocks start on a multiple of this and are no smaller: what CUDA's own allocators do, and enough for any
+# access.
+BLOCK = 512
+
+
+class DeviceUnavailable(RuntimeError):
+    """There is no GPU to use, and why: what is missing and how to install it."""
+
+
+class DeviceMemoryError(Exception):
+    """A driver has no memory left; `Device.allocate` turns it into MemoryError."""
+
+
+class Driver(ABC):
+    """What a Device asks of the hardware. All work goes to one stream of each device, in order.
+
+    Every method may be called from any thread. Addresses are integers.
+    """
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many devices there are."""
+
+    @abstractmethod
+    def architecture(self, number: int) -> str:
+        """What kernels are compiled for, such as "sm_90"."""
+
+    @abstractmethod
+    def device_of(self, address: int) -> int:
+        """The number of the device on which memory lies that another library allocated."""
+
+    @abstractmethod
+    def stream(self, number: int) -> int:
+        """The handle of the device's stream, as DLPack and `__cuda_array_interface__` give it to others."""
+
+    @abstractmethod
+    def use(self, number: int) -> None:
+        """Make the device the calling thread's current one, as every method below needs it."""
+
+    @abstractmethod
+    def allocate(self, number: int, nbytes: int) -> int:
+        """The address of new memory.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is none left.
+        """
+
+    @abstractmethod
+    def free(self, number: int, address: int) -> None:
+        """Give memory back once the work given to the stream so far is done."""
+
+    @abstractmethod
+    def free_bytes(self, number: int) -> int:
+        """Bytes that could be allocated."""
+
+    @abstractmethod
+    def upload(self, number: int, address: int, array: np.ndarray) -> None:
+        """Copy a contiguous array to an address; the array may change as soon as this returns."""
+
+    @abstractmethod
+    def download(self, number: int, array: np.ndarray, address: int) -> None:
+        """Fill a contiguous array from an address, once the work given to the stream so far is done."""
+
+    @abstractmethod
+    def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
+        """Copy from one address to another, on any devices."""
+
+    @abstractmethod
+    def clear(self, number: int, address: int, nbytes: int) -> None:
+        """Fill memory with zeros."""
+
+    @abstractmethod
+    def kernel(self, number: int, text: str, name: str, parameters: Sequence[Parameter]) -> Any:
+        """A generated kernel, compiled and loaded, to be held as long as it is launched."""
+
+    @abstractmethod
+    def launch(
+        self,
+        number: int,
+        kernel: Any,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: int,
+    ) -> None:
+        """Launch a kernel; `arguments` is the address of an array of the addresses of its arguments."""
+
+    @abstractmethod
+    def synchronize(self, number: int) -> None:
+        """Wait until everything given to the stream is done."""
+
+    @abstractmethod
+    def synchronize_all(self, number: int) -> None:
+        """Wait until everything given to the device is done, on the streams of other libraries as well."""
+
+    @abstractmethod
+    def let_wait(self, number: int, stream: int) -> None:
+        """Have another library's stream wait for what was given to the device's stream so far."""
+
+    @abstractmethod
+    def wait_for(self, number: int, stream: int) -> None:
+        """Have the device's stream wait for what was given to another library's stream so far."""
+
+
+class _Forked:
+    """Stands for the driver in a forked child, where CUDA can't work."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(
+            "a GPU was used before this process was forked, and CUDA doesn't work in the child: "
+            'start processes with multiprocessing.get_context("spawn")'
+        )
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+class Memory:
+    """A block of a device's memory, given back when nobody holds it any more.
+
+    Attributes
+    ----------
+    exported : bool
+        Whether another library has seen it, whose streams may still work on it when it is given back.
+    """
+
+    __slots__ = ("address", "device", "exported", "size")
+
+    def __init__(self, device: Device, address: int, size: int) -> None:
+        self.device, self.address, self.size = device, address, size
+        self.exported = False
+
+    def __del__(self) -> None:
+        # In any thread, inside any other code: nothing but an append, which is atomic.
+        device = self.device
+        (device.exported if self.exported else device.free[self.size]).append(self.address)
+
+
+class Checks:
+    """Whether indices were out of bounds, noted by kernels and looked at when somebody reads their results.
+
+    Parameters
+    ----------
+    words : a number for each check, on the device; not zero where an index was outside
+    checks : for each word the call, the axis and its size
+    """
+
+    __slots__ = ("_checks", "_words", "error")
+
+    def __init__(self, words: DeviceBuffer, checks: Sequence[tuple[str, int, int]]) -> None:
+        self._words: DeviceBuffer | None = words
+        self._checks = checks
+        self.error: str | None = None
+
+    def raise_if_outside(self) -> None:
+        """Wait for the kernel; IndexError where an index was out of bounds, now and ever after."""
+        words = self._words
+        if words is not None:
+            for (call, axis, size), outside in zip(self._checks, words.array, strict=True):
+                if outside:
+                    self.error = f"{call}: an index is out of bounds for axis {axis} with size {size}"
+                    break
+            self._words = None
+        if self.error is not None:
+            raise IndexError(self.error)
+
+    @property
+    def passed(self) -> bool:
+        """Whether somebody has looked, and all was well."""
+        return self._words is None and self.error is None
+
+
+class DeviceBuffer:
+    """An array in a device's memory, beside buffer.Buffer.
+
+    Attributes
+    ----------
+    memory : object
+        What keeps the memory alive: a `Memory`, or the object of another library.
+    address : int
+        Of the first element.
+    dtype, shape, strides
+        As of a NumPy array; strides in bytes.
+    layout : tuple
+        (dtype, shape, strides, device): what a plan depends on.
+    checks : tuple of Checks
+        Of the kernels that made the elements, until they have passed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "checks",
+        "device",
+        "dtype",
+        "layout",
+        "memory",
+        "shape",
+        "strides",
+    )
+
+    shared = False
+    writeable = True
+
+    def __init__(
+        self,
+        device: Device,
+        memory: Any,
+        address: int,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None = None,
+    ) -> None:
+        if strides is None:
+            itemsize = dtype.itemsize
+            strides = tuple([step * itemsize for step in contiguous_strides(shape)])
+        self.memory, self.address, self.device = memory, address, device.name
+        self.dtype, self.shape, self.strides = dtype, shape, strides
+        self.layout = (dtype, shape, strides, device.name)
+        self.checks: tuple[Checks, ...] = ()
+
+    @property
+    def array(self) -> np.ndarray:
+        """A copy of the elements on the host, read-only, once all work on them is done.
+
+        Raises
+        ------
+        IndexError
+            An index out of bounds led to these elements.
+        """
+        self.raise_if_outside()
+        host = _downloaded(self)
+        host.flags.writeable = False
+        return host
+
+    def raise_if_outside(self) -> None:
+        """IndexError where an index out of bounds led to these elements."""
+        for checks in self.checks:
+            checks.raise_if_outside()
+        self.checks = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements, not counting gaps between them."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
+        itemsize = self.dtype.itemsize
+        return 0 in self.shape or all(
+            size == 1 or stride == step * itemsize
+            for size, stride, step in zip(self.shape, self.strides, contiguous_strides(self.shape))
+        )
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether anybody else holds this memory, in the engine or outside."""
+        memory = self.memory
+        return type(memory) is not Memory or memory.exported or sys.getrefcount(memory) != _UNSEEN
+
+    def view(
+        self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype | None = None
+    ) -> DeviceBuffer:
+        """The same memory seen otherwise, `offset` and `strides` in bytes."""
+        device = open_device(self.device)
+        result = DeviceBuffer(device, self.memory, self.address + offset, dtype or self.dtype, shape, strides)
+        result.checks = self.checks
+        return result
+
+    def moved(self, movements: Sequence[UOp]) -> DeviceBuffer | None:
+        """What movement operations, the one next to memory first, show of it; None where a copy is needed."""
+        offset, shape, strides = 0, self.shape, self.strides
+        for node in movements:
+            found = viewed(node, shape, strides)
+            if found is None:
+                return None
+            offset += found[0]
+            shape, strides = node.shape, found[1]
+        return self.view(offset, shape, strides)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.device}, shape={self.shape}, dtype={self.dtype})"
+
+
+class SharedDeviceBuffer(DeviceBuffer):
+    """Memory that somebody outside the engine sees as well, and is to see written."""
+
+    __slots__ = ()
+
+    shared = True
+
+    def move(self, other: DeviceBuffer) -> None:
+        """Stand for other memory with the same elements from now on."""
+        self.memory, self.address, self.strides = other.memory, other.address, other.strides
+        self.layout = other.layout
+
+
+def host_window(buffer: DeviceBuffer) -> tuple[int, np.ndarray, np.ndarray]:
+    """The stretch of memory with a buffer's elements: its address, a copy of it, the elements in that."""
+    reach = [(size - 1) * stride for size, stride in zip(buffer.shape, buffer.strides, strict=True)]
+    below = -sum(step for step in reach if step < 0)
+    stretch = np.empty(below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize, np.uint8)
+    lowest = buffer.address - below
+    open_device(buffer.device).download(stretch, lowest)
+    return lowest, stretch, np.ndarray(buffer.shape, buffer.dtype, stretch.data, below, buffer.strides)
+
+
+def as_laid_out(buffer: DeviceBuffer) -> np.ndarray:
+    """A copy on the host with the buffer's strides."""
+    return np.empty(buffer.shape, buffer.dtype) if 0 in buffer.shape else host_window(buffer)[2]
+
+
+def _downloaded(buffer: DeviceBuffer) -> np.ndarray:
+    if 0 in buffer.shape:
+        return np.empty(buffer.shape, buffer.dtype)
+    if not buffer.is_contiguous:
+        return np.array(host_window(buffer)[2], order="C")
+    host = np.empty(buffer.shape, buffer.dtype)
+    open_device(buffer.device).download(host, buffer.address)
+    return host
+
+
+# -- devices -------------------------------------------------------------------------------------------------
+
+
+class Device:
+    """One GPU: its stream, its memory, the kernels loaded on it.
+
+    Attributes
+    ----------
+    name : str
+        "cuda:0" and so on.
+    number : int
+    driver : Driver
+    free : dict
+        Addresses of the blocks kept for reuse, by size. All work is in one stream, so a block may be used
+        again by later work as soon as it is here.
+    exported : list of int
+        Addresses of blocks that came back after another library had seen them; they may not be used again
+        before all its work is done. With them, their sizes are in `sizes`.
+    """
+
+    def __init__(self, driver: Driver, name: str) -> None:
+        self.driver, self.name, self.number = driver, name, ordinal(name)
+        self.free: defaultdict[int, list[int]] = defaultdict(list)
+        self.exported: list[int] = []
+        self.sizes: dict[int, int] = {}
+        self._kernels: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceBuffer:
+        """A buffer with undefined contents, row-major.
+
+        Raises
+        ------
+        MemoryError
+            There isn't enough memory, even after all that was kept for reuse has been given up.
+        """
+        nbytes = math.prod(shape) * dtype.itemsize
+        size = _size_class(nbytes)
+        try:
+            address = self.free[size].pop()
+        except IndexError:
+            address = self._fresh(size, shape, dtype)
+        counters.bytes_allocated += nbytes
+        return DeviceBuffer(self, Memory(self, address, size), address, dtype, shape)
+
+    def _fresh(self, size: int, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        driver, number = self.driver, self.number
+        driver.use(number)
+        if self.exported:
+            driver.synchronize_all(number)
+            self._take_back()
+            with suppress(IndexError):
+                return self.free[size].pop()
+        for release in (None, self.trim, gc.collect, self.trim):
+            if release is not None:
+                release()
+                if release is gc.collect:  # buffers in dead cycles come back by this, and are freed next
+                    continue
+            try:
+                address = driver.allocate(number, size)
+            except DeviceMemoryError:
+                continue
+            self.sizes[address] = size
+            return address
+        raise MemoryError(
+            f"cannot allocate {size:,} bytes on {self.name} for an array of shape {shape} and dtype {dtype}: "
+            f"{driver.free_bytes(number):,} bytes are free"
+        )
+
+    def _take_back(self) -> None:
+        while self.exported:
+            address = self.exported.pop()
+            self.free[self.sizes[address]].append(address)
+
+    def trim(self) -> int:
+        """Free everything kept for reuse, and answer how many bytes that was."""
+        freed = 0
+        self.driver.use(self.number)
+        if self.exported:
+            self.driver.synchronize_all(self.number)
+            self._take_back()
+        for size, addresses in list(self.free.items()):
+            while addresses:
+                address = addresses.pop()
+                del self.sizes[address]
+                self.driver.free(self.number, address)
+                freed += size
+        self.driver.synchronize(self.number)
+        return freed
+
+    def upload(self, array: np.ndarray) -> DeviceBuffer:
+        """A copy of a host array, row-major."""
+        buffer = self.allocate(array.shape, array.dtype)
+        if array.size:
+            self.driver.use(self.number)
+            self.driver.upload(self.number, buffer.address, np.ascontiguousarray(array))
+        return buffer
+
+    def write(self, address: int, array: np.ndarray) -> None:
+        """Put a contiguous host array to an address."""
+        self.driver.use(self.number)
+        self.driver.upload(self.number, address, array)
+
+    def download(self, array: np.ndarray, address: int) -> None:
+        """Fill a contiguous host array from an address, once all work is done."""
+        self.driver.use(self.number)
+        self.driver.download(self.number, array, address)
+
+    def copied(self, buffer: DeviceBuffer) -> DeviceBuffer:
+        """A contiguous buffer's elements, on whatever device they are, in memory of their own here."""
+        result = self.allocate(buffer.shape, buffer.dtype)
+        if buffer.nbytes:
+            source = open_device(buffer.device)
+            if source is not self:
+                source.driver.use(source.number)
+                source.driver.let_wait(source.number, self.driver.stream(self.number))
+            self.driver.use(self.number)
+            self.driver.copy(self.number, result.address, buffer.address, buffer.nbytes)
+            if source is not self:
+                # The source may be given back and written to by its own stream at once.
+                source.driver.use(source.number)
+                source.driver.wait_for(source.number, self.driver.stream(self.number))
+        result.checks = buffer.checks
+        return result
+
+    def kernel(self, text: str, name: str, parameters: Sequence[Parameter]) -> Any:
+        """A generated kernel, loaded on this device; its name is a hash of its text."""
+        key = (name, text)
+        found = self._kernels.get(key)
+        if found is None:
+            with self._lock:
+                found = self._kernels.get(key)
+                if found is None:
+                    self.driver.use(self.number)
+                    found = self._kernels[key] = self.driver.kernel(self.number, text, name, parameters)
+        return found
+
+    def synchronize(self) -> None:
+        """Wait until all work is done."""
+        self.driver.use(self.number)
+        self.driver.synchronize(self.number)
+
+
+def _size_class(nbytes: int) -> int:
+    """`nbytes` rounded up to one of eight sizes between powers of two, and to whole blocks."""
+    shift = max(nbytes.bit_length() - 4, 9)
+    return -(-nbytes >> shift) << shift or BLOCK
+
+
+_devices: dict[str, Device] = {}
+_driver: Driver | None = None
+_opening = threading.Lock()
+
+
+def install(driver: Driver | None) -> None:
+    """Let devices be those of this driver from now on; None forgets them all."""
+    global _driver
+    _driver = driver
+    _devices.clear()
+
+
+def installed() -> Driver | None:
+    """The driver in use."""
+    return _driver
+
+
+def open_device(name: str) -> Device:
+    """The device of this full name, which exists."""
+    device = _devices.get(name)
+    if device is None:
+        with _opening:
+            device = _devices.get(name)
+            if device is None:
+                assert _driver is not None
+                device = _devices[name] = Device(_driver, name)
+    return device
+
+
+def _trim() -> int:
+    return sum(device.trim() for device in list(_devices.values()))
+
+
+other_pools.append(_trim)
+
+
+def _after_fork() -> None:
+    forked: Any = _Forked()
+    for device in _devices.values():
+        device.driver = forked
+    global _driver
+    if _driver is not None:
+        _driver = forked
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Holder:
+    """Alone holds a memory, to count the references that such a memory has in `DeviceBuffer.is_seen`."""
+
+    __slots__ = ("memory",)
+
+    def __init__(self) -> None:
+        self.memory = object()
+
+    def count(self) -> int:
+        """References to the memory, a local one included."""
+        memory = self.memory
+        return sys.getrefcount(memory)
+
+
+_UNSEEN = _Holder().count()
