@@ -14,6 +14,7 @@ from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, binary_recorder, from_node, operand
 from toonygrad.array_api.constants import inf
 from toonygrad.errors import dtype_error
+from toonygrad.placement import on_device, place_of
 from toonygrad.uop.ops import Op, Ops
 
 __all__ = [
@@ -433,7 +434,7 @@ def pow(x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
 
 
 def _everywhere(x: record.Node, truth: bool) -> record.Node:
-    return record.filled(x.shape, record.constant(truth, dtypes.bool_))
+    return on_device(record.filled(x.shape, record.constant(truth, dtypes.bool_)), place_of(x))
 
 
 def _is_finite(x: record.Node) -> record.Node:

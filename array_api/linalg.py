@@ -38,6 +38,7 @@ from toonygrad.array_api.linear_algebra import matmul, matrix_transpose, tensord
 from toonygrad.array_api.statistical import total
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
+from toonygrad.placement import on_device, place_of
 from toonygrad.uop.ops import Ops
 
 __all__ = [
@@ -287,7 +288,8 @@ def matrix_rank(x: Array, /, *, rtol: float | Array | None = None) -> Array:
     values = singular_values(call, node)
     last = len(values.shape) - 1
     if not values.shape[last]:
-        return from_node(record.filled(values.shape[:-1], record.constant(0, dtypes.int64)))
+        zeros = record.filled(values.shape[:-1], record.constant(0, dtypes.int64))
+        return from_node(on_device(zeros, place_of(values)))
     greatest = record.slice_axis(values, last, 0, 1, 1)
     if isinstance(limit, float):
         least = greatest * record.number(call, limit, values.dtype)

@@ -224,7 +224,9 @@ class Array(Interchange):
 
     def block_until_ready(self) -> Array:
         """Compute the elements now, and answer this array."""
-        realized(self)
+        buffer: Any = realized(self)
+        if buffer.device != DEVICE:
+            placement.wait(buffer)
         return self
 
     def _memory(self) -> np.ndarray:

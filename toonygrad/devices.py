@@ -61,8 +61,10 @@ def mixed_devices_error(devices: Collection[str]) -> ValueError:
     call = "operation"
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "toonygrad":
-        named = frame.f_locals.get("call")
-        call = named if isinstance(named, str) else frame.f_code.co_name
+        code = frame.f_code.co_name
+        # What tables make is all called so, and knows the name.
+        named = frame.f_locals.get("name" if code == "function" else "call")
+        call = named if isinstance(named, str) else code
         frame = frame.f_back
     found = " and ".join(sorted(devices))
     return ValueError(f"{call}: operands are on {found}; bring them to one device with to_device")

@@ -15,7 +15,9 @@ from toonygrad.array import Array, node_of
 from toonygrad.codegen.generate import Generated, generate
 from toonygrad.codegen.standalone import standalone_source
 from toonygrad.config import CompileMode, settings
-from toonygrad.realize import canonical, pending_nodes, structure_of
+from toonygrad.devices import DEVICE
+from toonygrad.placement import place_of
+from toonygrad.realize import canonical, on_each_device, pending_nodes, structure_of
 from toonygrad.runtime.plan import interprets_all, is_interpreted
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
@@ -35,14 +37,17 @@ class ExplainedKernel:
     Attributes
     ----------
     name : of the kernel's function, or of the library's routine
-    source : a Python file that holds the kernel and runs it on a small example, alone; "" for a routine
-    function : the kernel's function alone, in the words that codegen/cpu.py defines; "" for a routine
+    source : a Python file that holds the kernel and runs it on a small example, alone; "" for a routine, and
+        for a GPU
+    function : the kernel's function alone, in the words that codegen/cpu.py or cuda.py defines; "" for a
+        routine
     reason : why its results are stored instead of being used in another kernel
     operations : the recorded operations it computes
     outputs : shape and data type of each result
     bytes_moved : bytes it reads and writes, each element once
     bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
-    how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"
+    how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"; for arrays on
+        a GPU "compiled for cuda:0" and so on, or "on the host", where there is no kernel for it
     """
 
     name: str
@@ -141,19 +146,25 @@ def explain(*arrays: Array) -> Explanation:
     for array in arrays:
         if not isinstance(array, Array):
             raise TypeError(f"explain: takes Arrays, not {type(array).__name__}")
-    pending = pending_nodes(map(node_of, arrays))
-    if not pending:
-        return Explanation((), 0)
-    roots = canonical(structure_of(pending, looking=True))
-    steps = schedule(roots)
-    seen: set[UOp] = set()
-    mode: CompileMode = "never" if interprets_all(toposort(*roots), settings.compile) else settings.compile
-    kernels = tuple(_explained(step, roots, seen, mode) for step in steps if not isinstance(step, Alias))
-    return Explanation(kernels, peak_bytes(steps, frozenset(roots)))
+    kernels: list[ExplainedKernel] = []
+    peak = 0
+    for pending in on_each_device(pending_nodes(map(node_of, arrays))):
+        device = place_of(pending[0])
+        roots = canonical(structure_of(pending, looking=True))
+        steps = schedule(roots)
+        seen: set[UOp] = set()
+        mode = settings.compile
+        if device == DEVICE and interprets_all(toposort(*roots), mode):
+            mode = "never"
+        kernels += [
+            _explained(step, roots, seen, mode, device) for step in steps if not isinstance(step, Alias)
+        ]
+        peak += peak_bytes(steps, frozenset(roots))
+    return Explanation(tuple(kernels), peak)
 
 
 def _explained(
-    step: Kernel | Routine | Copy, roots: Mapping[UOp, str], seen: set[UOp], mode: CompileMode
+    step: Kernel | Routine | Copy, roots: Mapping[UOp, str], seen: set[UOp], mode: CompileMode, device: str
 ) -> ExplainedKernel:
     read, written = bytes_read(step), bytes_written(step)
     least = sum(count for node, count in read.items() if node.op is Ops.ARGUMENT and node not in seen)
@@ -164,9 +175,20 @@ def _explained(
     if not isinstance(step, Kernel):
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
-        return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, "library")
+        how = "library" if device == DEVICE else "on the host"
+        return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, how)
     operations = tuple(node.op.name for node in step.nodes)
     how = "interpreted" if mode == "never" or is_interpreted(step, mode) else "compiled"
+    if device != DEVICE:
+        from toonygrad.runtime.cuda_plan import cuda_source
+
+        found = None if mode == "never" else cuda_source(step)
+        if found is not None:
+            how = f"compiled for {device}"
+            return ExplainedKernel(
+                found.name, "", found.text, step.reason, operations, outputs, moved, least, how
+            )
+        how = "on the host"
     generated = generate(step)
     source = generated.source
     text = standalone_source(source.text, source.name, source.parameters, _example(generated))

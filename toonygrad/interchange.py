@@ -198,9 +198,7 @@ class Interchange:
             if dl_device != (exchange.CPU, 0):
                 raise BufferError(f"__dlpack__: elements on {self.device} aren't on the device {dl_device!r}")
             if copy is False:
-                raise BufferError(
-                    f"__dlpack__: elements on {self.device} can't be shared on the CPU"
-                )
+                raise BufferError(f"__dlpack__: elements on {self.device} can't be shared on the CPU")
             return self._on(DEVICE).__dlpack__(max_version=max_version)
         if here[0] != exchange.CPU:
             return exchange.dlpack(self._shared_buffer(), stream, max_version, copy)
@@ -274,7 +272,7 @@ class Interchange:
             if keyword not in _DEFAULTS or value is not _DEFAULTS[keyword]:
                 raise TypeError(f"{call}: {keyword}= isn't supported where Arrays take part")
         namespace = self.__array_namespace__()
-        operands = [_operand(call, namespace, value) for value in inputs]
+        operands = [_operand(call, namespace, value, self.device) for value in inputs]
         result = getattr(namespace, function)(*operands, **options)
         return _delivered(call, result, *outs)
 
@@ -466,12 +464,13 @@ def _is_strange(operand: Any) -> bool:
     return not isinstance(operand, (Interchange, np.generic, bool, int, float, complex))
 
 
-def _operand(call: str, namespace: ModuleType, value: Any) -> Any:
+def _operand(call: str, namespace: ModuleType, value: Any, device: str) -> Any:
     if not isinstance(value, (np.ndarray, np.generic)):
         return value
     if not dtypes.is_supported(value.dtype.newbyteorder("=")):
         raise TypeError(f"{call}: {value.dtype} is none of the standard's data types")
-    return namespace.asarray(value)
+    # A scalar is at home on any device.
+    return namespace.asarray(value, device=device if isinstance(value, np.generic) else DEVICE)
 
 
 def _delivered(call: str, result: Interchange, out: Any = None) -> Any:

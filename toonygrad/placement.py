@@ -47,9 +47,9 @@ def chosen(call: str, device: Any, beside: UOp | None = None) -> str:
         if beside is not None:
             return place_of(beside)
         device = settings.device
-    name = normalized(device)
-    if name == DEVICE:
+    if device == DEVICE:
         return DEVICE
+    name = normalized(device)
     if name is None:
         raise no_device_error(call, device, available())
     try:
@@ -186,6 +186,18 @@ def contiguous(buffer: DeviceBuffer) -> DeviceBuffer:
 def copied(buffer: DeviceBuffer) -> DeviceBuffer:
     """The same elements in memory of their own, row-major."""
     return open_device(buffer.device).copied(buffer) if buffer.is_contiguous else contiguous(buffer)
+
+
+def wait(buffer: DeviceBuffer) -> None:
+    """Wait until the elements are there.
+
+    Raises
+    ------
+    IndexError
+        An index out of bounds led to them.
+    """
+    open_device(buffer.device).synchronize()
+    buffer.raise_if_outside()
 
 
 def shared(buffer: DeviceBuffer) -> SharedDeviceBuffer:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.devices import DEVICE
 from toonygrad.uop.ops import COMPARISONS, ELEMENTWISE, STATEMENTS, Op, Ops
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def infer(op: Op, src: tuple[UOp, ...], arg: Any) -> tuple[np.dtype, Shape]:
     if op is Ops.ARGUMENT:
         return arg[1], arg[2]
     if op is Ops.BUFFER:
-        return arg.array.dtype, arg.array.shape
+        # The array of what is on a GPU would be a copy.
+        memory = arg.array if arg.device == DEVICE else arg
+        return memory.dtype, memory.shape
     return _kernel_dtype(op, src, arg), ()
 
 

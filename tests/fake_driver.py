@@ -1,0 +1,163 @@
+"""A driver of GPUs that aren't there: their memory is the host's, and kernels run in the simulator.
+
+Work is put off until somebody waits for it, as on a GPU, so that who reads too early reads garbage.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from simulator import Memory, simulate
+
+from toonygrad import devices
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.realize import _plans
+from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime.device import DeviceMemoryError, Driver
+from toonygrad.uop.node import follow_devices
+
+ALIGNMENT = 512
+
+
+class FakeDriver(Driver):
+    """Two devices.
+
+    Attributes
+    ----------
+    allocations : address to the bytes there
+    limit : bytes of each device
+    launches : names of the kernels launched
+    waits : (word, stream) for each order given to or taken from another library's stream
+    """
+
+    def __init__(self, limit: int = 1 << 24) -> None:
+        self.allocations: dict[int, np.ndarray] = {}
+        self.limit = limit
+        self.used = 0
+        self.launches: list[str] = []
+        self.waits: list[tuple[str, int]] = []
+        self.synchronized = 0
+        self._queue: list[Callable[[], None]] = []
+
+    def count(self) -> int:
+        return 2
+
+    def architecture(self, number: int) -> str:
+        return "sm_90"
+
+    def device_of(self, address: int) -> int:
+        return 0
+
+    def stream(self, number: int) -> int:
+        return 1000 + number
+
+    def use(self, number: int) -> None:
+        assert 0 <= number < self.count()
+
+    def allocate(self, number: int, nbytes: int) -> int:
+        if self.used + nbytes > self.limit:
+            raise DeviceMemoryError
+        self.used += nbytes
+        whole = np.full(nbytes + ALIGNMENT, 0xA5, np.uint8)
+        start = -whole.ctypes.data % ALIGNMENT
+        memory = whole[start : start + nbytes]
+        self.allocations[memory.ctypes.data] = memory
+        return memory.ctypes.data
+
+    def free(self, number: int, address: int) -> None:
+        def work() -> None:
+            self.used -= self.allocations.pop(address).nbytes
+
+        self._queue.append(work)
+
+    def free_bytes(self, number: int) -> int:
+        return self.limit - self.used
+
+    def upload(self, number: int, address: int, array: np.ndarray) -> None:
+        assert array.flags.c_contiguous
+        content = array.tobytes()
+        self._queue.append(lambda: ctypes.memmove(address, content, len(content)))
+
+    def download(self, number: int, array: np.ndarray, address: int) -> None:
+        assert array.flags.c_contiguous
+        self.synchronize(number)
+        self._found(address, array.nbytes)
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
+
+    def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
+        self._queue.append(lambda: ctypes.memmove(target, source, nbytes))
+
+    def clear(self, number: int, address: int, nbytes: int) -> None:
+        self._queue.append(lambda: ctypes.memset(address, 0, nbytes))
+
+    def kernel(self, number: int, text: str, name: str, parameters: Sequence[Parameter]) -> Any:
+        return text, name, tuple(parameters)
+
+    def launch(
+        self,
+        number: int,
+        kernel: Any,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: int,
+    ) -> None:
+        text, name, parameters = kernel
+        self.launches.append(name)
+        places = (ctypes.c_int64 * len(parameters)).from_address(arguments)
+        given = [self._argument(parameter, place) for parameter, place in zip(parameters, places)]
+        self._queue.append(lambda: simulate(text, name, parameters, grid, block, [make() for make in given]))
+
+    def _argument(self, parameter: Parameter, place: int) -> Callable[[], Any]:
+        if parameter.kind == "pointer":
+            address = ctypes.c_int64.from_address(place).value
+            return lambda: self._pointer(address, parameter.dtype)
+        dtype = np.dtype(np.int64) if parameter.kind == "integer" else parameter.dtype
+        value = np.frombuffer(ctypes.string_at(place, dtype.itemsize), dtype)[0]
+        return lambda: value
+
+    def _found(self, address: int, nbytes: int) -> np.ndarray:
+        for start, memory in self.allocations.items():
+            if start <= address and address + nbytes <= start + memory.nbytes:
+                return memory
+        raise AssertionError(f"{nbytes} bytes at {address} aren't those of one allocation")
+
+    def _pointer(self, address: int, dtype: np.dtype) -> Memory:
+        memory = self._found(address, 0)
+        dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
+        offset, rest = divmod(address - memory.ctypes.data, dtype.itemsize)
+        assert not rest, "a pointer is not aligned to its elements"
+        return Memory(memory.view(dtype), offset)
+
+    def synchronize(self, number: int) -> None:
+        self.synchronized += 1
+        queue, self._queue = self._queue, []
+        for work in queue:
+            work()
+
+    def synchronize_all(self, number: int) -> None:
+        self.synchronize(number)
+
+    def let_wait(self, number: int, stream: int) -> None:
+        self.waits.append(("lets wait", stream))
+
+    def wait_for(self, number: int, stream: int) -> None:
+        self.waits.append(("waits for", stream))
+
+
+@contextmanager
+def fake_gpus(limit: int = 1 << 24) -> Iterator[FakeDriver]:
+    """Two GPUs for as long as this lasts; nothing of them is left afterwards."""
+    driver = FakeDriver(limit)
+    device.install(driver)
+    try:
+        yield driver
+    finally:
+        device.install(None)
+        devices.use.several = False
+        follow_devices(False)
+        _plans.clear()
+        cuda_copies._kept.clear()
