@@ -14,7 +14,7 @@ import numpy as np
 
 from toonygrad import dtypes, placement
 from toonygrad.devices import DEVICE, ordinal
-from toonygrad.runtime.device import DeviceBuffer, Memory, SharedDeviceBuffer, open_device
+from toonygrad.runtime.device import DeviceBuffer, Memory, SharedDeviceBuffer, layout_of, open_device
 
 # By DLPack.
 CPU, CUDA = 1, 2
@@ -85,7 +85,7 @@ def cuda_array_interface(buffer: DeviceBuffer) -> dict[str, Any]:
     """What `__cuda_array_interface__` answers, version 3; the consumer waits for the stream it names."""
     buffer.raise_if_outside()
     _let_go(buffer)
-    device = open_device(buffer.device)
+    device = buffer.place
     return {
         "version": 3,
         "shape": buffer.shape,
@@ -195,7 +195,8 @@ def _taken(call: str, device: str, seen: np.ndarray) -> SharedDeviceBuffer:
     if not dtypes.is_supported(seen.dtype):
         raise TypeError(f"{call}: {seen.dtype} is none of the standard's data types")
     address = seen.__array_interface__["data"][0]
-    return SharedDeviceBuffer(open_device(device), seen, address, seen.dtype, seen.shape, seen.strides)
+    layout = layout_of(open_device(device), seen.dtype, seen.shape, seen.strides)
+    return SharedDeviceBuffer(layout, seen, address)
 
 
 def is_elsewhere(x: Any) -> bool:

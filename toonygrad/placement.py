@@ -177,7 +177,7 @@ def contiguous(buffer: DeviceBuffer) -> DeviceBuffer:
         return buffer
     from toonygrad.runtime.cuda_copies import copy_into
 
-    result = open_device(buffer.device).allocate(buffer.shape, buffer.dtype)
+    result = buffer.place.allocate(buffer.shape, buffer.dtype)
     copy_into(result, buffer)
     result.checks = buffer.checks
     return result
@@ -185,7 +185,7 @@ def contiguous(buffer: DeviceBuffer) -> DeviceBuffer:
 
 def copied(buffer: DeviceBuffer) -> DeviceBuffer:
     """The same elements in memory of their own, row-major."""
-    return open_device(buffer.device).copied(buffer) if buffer.is_contiguous else contiguous(buffer)
+    return buffer.place.copied(buffer) if buffer.is_contiguous else contiguous(buffer)
 
 
 def wait(buffer: DeviceBuffer) -> None:
@@ -196,15 +196,12 @@ def wait(buffer: DeviceBuffer) -> None:
     IndexError
         An index out of bounds led to them.
     """
-    open_device(buffer.device).synchronize()
+    buffer.place.synchronize()
     buffer.raise_if_outside()
 
 
 def shared(buffer: DeviceBuffer) -> SharedDeviceBuffer:
     """The same memory as that which others see."""
-    device = open_device(buffer.device)
-    result = SharedDeviceBuffer(
-        device, buffer.memory, buffer.address, buffer.dtype, buffer.shape, buffer.strides
-    )
+    result = SharedDeviceBuffer(buffer.layout, buffer.memory, buffer.address)
     result.checks = buffer.checks
     return result

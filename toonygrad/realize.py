@@ -52,7 +52,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         An output or intermediate result can't be had; what existed before is intact.
     """
     pending = pending_nodes(nodes)
-    for together in (pending,) if not use.several else on_each_device(pending):
+    for together in (pending,) if not use.several or len(pending) < 2 else on_each_device(pending):
         if not together:
             continue
         structure = structure_of(together)

@@ -77,6 +77,8 @@ class Buffer:
         Always ``"cpu"``.
     shared : bool
         Whether somebody outside the engine sees the memory, and is to see it written.
+    checks : tuple
+        Of indices, still to be looked at: none on the CPU.
     """
 
     __slots__ = ("__weakref__", "address", "array", "layout")
@@ -86,6 +88,7 @@ class Buffer:
     layout: tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...]]
     device = "cpu"
     shared = False
+    checks: tuple[Any, ...] = ()
 
     def __init__(self, array: np.ndarray[Any, np.dtype[Any]]) -> None:
         self.array = array

@@ -14,7 +14,7 @@ import numpy as np
 
 from toonygrad.codegen.cuda_generate import generate_cuda
 from toonygrad.config import counters
-from toonygrad.runtime.device import DeviceBuffer, host_window, open_device
+from toonygrad.runtime.device import Device, DeviceBuffer, host_window
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.schedule.ranges import Index
 from toonygrad.schedule.trace import Output, range_named
@@ -36,7 +36,7 @@ def copy_into(target: DeviceBuffer, source: DeviceBuffer) -> None:
     """
     if not target.nbytes:
         return
-    device = open_device(target.device)
+    device = target.place
     if target.is_contiguous and source.is_contiguous:
         device.driver.use(device.number)
         device.driver.copy(device.number, target.address, source.address, target.nbytes)
@@ -61,8 +61,8 @@ def _step(target: DeviceBuffer, source: DeviceBuffer) -> Any:
 class _CopyKernel:
     """A generated kernel that copies between two layouts."""
 
-    def __init__(self, device: str, source: Any) -> None:
-        self._device, self._source = open_device(device), source
+    def __init__(self, device: Device, source: Any) -> None:
+        self._device, self._source = device, source
         self._pointers = [
             (int(not output), offset * pointer.dtype.itemsize)
             for (output, _, offset), pointer in source.arguments.ordered_pointers()
@@ -103,7 +103,7 @@ class _CopyKernel:
             reason="copied",
         )
         found = generate_cuda(kernel, vectors=False)
-        return None if found is None else _CopyKernel(target.device, found)
+        return None if found is None else _CopyKernel(target.place, found)
 
     def run(self, buffers: list[DeviceBuffer]) -> None:
         """Launch it on the target and the source."""
@@ -136,4 +136,4 @@ def write_on_host(target: DeviceBuffer, write: Callable[[np.ndarray], None]) -> 
     target.raise_if_outside()
     lowest, stretch, elements = host_window(target)
     write(elements)
-    open_device(target.device).write(lowest, stretch)
+    target.place.write(lowest, stretch)

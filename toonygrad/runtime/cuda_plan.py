@@ -18,7 +18,7 @@ from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.cuda_copies import copy_into
-from toonygrad.runtime.device import Checks, Device, as_laid_out, open_device
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import (
     InterpretedStep,
     Plan,
@@ -70,7 +70,7 @@ class CudaPlan(Plan):
             if leaf.op is buffer:
                 memory = leaf.arg
                 values.append(memory)
-                if memory.device != "cpu" and memory.checks:
+                if memory.checks:
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
@@ -212,38 +212,48 @@ class _Form:
         self._device, self._source = device, source
         self.grid, self.block = source.launch
         arguments = source.arguments
-        self.pointers = [
-            (output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
-            for (output, k, offset), pointer in arguments.ordered_pointers()
+        self._pointers = [
+            (place, output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
+            for place, ((output, k, offset), pointer) in enumerate(arguments.ordered_pointers())
         ]
-        count = len(self.pointers)
+        count = len(self._pointers)
         names = [parameter.name for parameter in source.parameters[:count]]
-        self.aligned = [names.index(name) for name in source.aligned]
+        self._aligned = [names.index(name) for name in source.aligned]
         self.status = count
         fixed = [0] * (count + bool(kernel.checks)) + list(arguments.integers.values())
-        self.numbers = [
+        self._numbers = [
             (len(fixed) + k, *number_slot(node, kernel, slot), node.dtype)
             for k, node in enumerate(arguments.numbers)
         ]
-        self._fixed = fixed + [0] * len(self.numbers)
+        self._fixed = fixed + [0] * len(self._numbers)
         # Several threads may run a plan at once; each launch takes one of these, and most find one.
         self.idle: list[_Launch] = []
-        self._kernel: Any = None
+        self.kernel: Any = None
 
-    @property
-    def kernel(self) -> Any:
+    def loaded(self) -> Any:
         """The kernel, compiled when it first runs."""
-        if self._kernel is None:
-            source = self._source
-            self._kernel = self._device.kernel(source.text, source.name, source.parameters)
-        return self._kernel
+        source = self._source
+        self.kernel = self._device.kernel(source.text, source.name, source.parameters)
+        return self.kernel
 
-    def prepared(self) -> _Launch:
-        """Arguments to be filled in, to be put back to `idle`."""
+    def filled(self, made: Sequence[DeviceBuffer], values: Slots) -> _Launch | None:
+        """What to launch on this memory, to be put back to `idle`; None where the memory isn't aligned."""
         try:
-            return self.idle.pop()
+            prepared = self.idle.pop()
         except IndexError:
-            return _Launch(self._fixed)
+            prepared = _Launch(self._fixed)
+        slots = prepared.values
+        for place, output, k, offset in self._pointers:
+            slots[place] = (made[k] if output else values[k]).address + offset
+        for place in self._aligned:
+            if slots[place] % VECTOR_BYTES:
+                return None
+        for place, slot, part, dtype in self._numbers:
+            value = values[slot].arg
+            if part is not None:
+                value = value.imag if part else value.real
+            slots[place] = scalar_bits(dtype, value)
+        return prepared
 
 
 class CudaStep(RunStep):
@@ -257,57 +267,47 @@ class CudaStep(RunStep):
         self._plain: _Form | None = None
         self._make_plain = (kernel, dict(slot))
         partials = {partial.output: partial for partial in source.partials}
-        self._outputs: list[tuple[int, tuple[int, ...], np.dtype, CudaPlan | None]] = []
+        self._outputs: list[tuple[int, Layout, CudaPlan | None]] = []
         for number, node in enumerate(kernel.writes):
             partial = partials.get(number)
             if partial is None:
-                self._outputs.append((slot[node], node.shape, node.dtype, None))
+                self._outputs.append((slot[node], layout_of(device, node.dtype, node.shape), None))
                 continue
             shape = (partial.chunks, *node.shape)
             chunks = UOp.new(Ops.ARGUMENT, (), (0, partial.dtype, shape, contiguous_strides(shape)))
             total = UOp.new(Ops.REDUCE, (chunks,), (partial.op, (0,))).cast(node.dtype)
             combine = make_cuda_plan({total: "a reduction in pieces is combined"}, "always", device.name)
-            self._outputs.append((slot[node], shape, partial.dtype, combine))
+            self._outputs.append((slot[node], layout_of(device, partial.dtype, shape), combine))
 
     def run(self, values: Slots) -> None:
         """Launch the kernel on the slots' memory."""
         device = self._device
         made = []
-        for slot, shape, dtype, combine in self._outputs:
+        for slot, layout, combine in self._outputs:
             # The parts of a concatenation write into one memory, which the first of them takes.
             buffer = values[slot]
             if buffer is None:
-                buffer = device.allocate(shape, dtype)
+                buffer = device.take(layout)
                 if combine is None:
                     values[slot] = buffer
             made.append(buffer)
         form = self._form
-        addresses = [
-            (made[k] if output else values[k]).address + offset for output, k, offset in form.pointers
-        ]
-        if any([addresses[place] % VECTOR_BYTES for place in form.aligned]):
+        prepared = form.filled(made, values)
+        if prepared is None:
             form = self._unaligned()
-            addresses = [
-                (made[k] if output else values[k]).address + offset for output, k, offset in form.pointers
-            ]
-        prepared = form.prepared()
-        slots = prepared.values
-        for place, address in enumerate(addresses):
-            slots[place] = address
-        for place, slot, part, dtype in form.numbers:
-            value = values[slot].arg
-            if part is not None:
-                value = value.imag if part else value.real
-            slots[place] = scalar_bits(dtype, value)
+            prepared = form.filled(made, values)
+            assert prepared is not None
         if self.checks:
             words = device.allocate((len(self.checks),), _WORD)
             self._driver.clear(self._number, words.address, words.nbytes)
-            slots[form.status] = words.address
+            prepared.values[form.status] = words.address
             values[self.checks_slot] = Checks(words, self.checks)
-        self._driver.launch(self._number, form.kernel, form.grid, form.block, prepared.address)
+        self._driver.launch(
+            self._number, form.kernel or form.loaded(), form.grid, form.block, prepared.address
+        )
         counters.kernels_launched += 1
         form.idle.append(prepared)
-        for (slot, _, _, combine), buffer in zip(self._outputs, made):
+        for (slot, _, combine), buffer in zip(self._outputs, made):
             if combine is not None:
                 whole = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
                 (values[slot],) = combine.run([whole])

@@ -201,54 +201,111 @@ class Checks:
         return self._words is None and self.error is None
 
 
+class Layout:
+    """Where and how elements lie. There is one object for each layout, so that keys of plans compare quickly.
+
+    Attributes
+    ----------
+    place : Device
+    dtype, shape, strides
+        As of a NumPy array; strides in bytes.
+    nbytes : int
+        Bytes of the elements, not counting gaps between them.
+    size : int
+        Bytes of the block that holds them where there are no gaps.
+    is_contiguous : bool
+        Whether they lie in row-major order without gaps.
+    """
+
+    __slots__ = ("dtype", "is_contiguous", "nbytes", "place", "shape", "size", "strides")
+
+    def __init__(
+        self, place: Device, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
+        self.place, self.dtype, self.shape, self.strides = place, dtype, shape, strides
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        self.size = _size_class(self.nbytes)
+        self.is_contiguous = 0 in shape or all(
+            size == 1 or stride == step * dtype.itemsize
+            for size, stride, step in zip(shape, strides, contiguous_strides(shape), strict=True)
+        )
+
+    def __getitem__(self, which: Any) -> Any:
+        """As of the layouts of the CPU's memory: data type, shape and strides."""
+        return (self.dtype, self.shape, self.strides)[which]
+
+
+# The layouts met; more are made anew, and with them plans.
+_MOST_LAYOUTS = 4096
+_layouts: dict[tuple, Layout] = {}
+
+
+def layout_of(
+    place: Device, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None
+) -> Layout:
+    """The layout with these strides, row-major where there are none."""
+    key = (place.name, dtype, shape, strides)
+    layout = _layouts.get(key)
+    if layout is None:
+        if strides is None:
+            strides = tuple([step * dtype.itemsize for step in contiguous_strides(shape)])
+            layout = layout_of(place, dtype, shape, strides)
+        else:
+            layout = Layout(place, dtype, shape, strides)
+        if len(_layouts) >= _MOST_LAYOUTS:
+            _layouts.clear()
+        _layouts[key] = layout
+    return layout
+
+
 class DeviceBuffer:
     """An array in a device's memory, beside buffer.Buffer.
 
     Attributes
     ----------
+    layout : Layout
+        What a plan depends on.
     memory : object
         What keeps the memory alive: a `Memory`, or the object of another library.
     address : int
         Of the first element.
-    dtype, shape, strides
-        As of a NumPy array; strides in bytes.
-    layout : tuple
-        (dtype, shape, strides, device): what a plan depends on.
     checks : tuple of Checks
         Of the kernels that made the elements, until they have passed.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "address",
-        "checks",
-        "device",
-        "dtype",
-        "layout",
-        "memory",
-        "shape",
-        "strides",
-    )
+    __slots__ = ("__weakref__", "address", "checks", "layout", "memory")
 
     shared = False
     writeable = True
 
-    def __init__(
-        self,
-        device: Device,
-        memory: Any,
-        address: int,
-        dtype: np.dtype,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...] | None = None,
-    ) -> None:
-        if strides is None:
-            itemsize = dtype.itemsize
-            strides = tuple([step * itemsize for step in contiguous_strides(shape)])
-        self.memory, self.address, self.device = memory, address, device.name
-        self.dtype, self.shape, self.strides = dtype, shape, strides
-        self.layout = (dtype, shape, strides, device.name)
+    def __init__(self, layout: Layout, memory: Any, address: int) -> None:
+        self.layout, self.memory, self.address = layout, memory, address
         self.checks: tuple[Checks, ...] = ()
+
+    @property
+    def place(self) -> Device:
+        """The device."""
+        return self.layout.place
+
+    @property
+    def device(self) -> str:
+        """The device's full name."""
+        return self.layout.place.name
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the elements."""
+        return self.layout.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.layout.shape
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one element to the next along each axis."""
+        return self.layout.strides
 
     @property
     def array(self) -> np.ndarray:
@@ -273,16 +330,12 @@ class DeviceBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes of its elements, not counting gaps between them."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.layout.nbytes
 
     @property
     def is_contiguous(self) -> bool:
         """Whether the elements lie in row-major order without gaps."""
-        itemsize = self.dtype.itemsize
-        return 0 in self.shape or all(
-            size == 1 or stride == step * itemsize
-            for size, stride, step in zip(self.shape, self.strides, contiguous_strides(self.shape))
-        )
+        return self.layout.is_contiguous
 
     @property
     def is_seen(self) -> bool:
@@ -290,12 +343,10 @@ class DeviceBuffer:
         memory = self.memory
         return type(memory) is not Memory or memory.exported or sys.getrefcount(memory) != _UNSEEN
 
-    def view(
-        self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype | None = None
-    ) -> DeviceBuffer:
+    def view(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> DeviceBuffer:
         """The same memory seen otherwise, `offset` and `strides` in bytes."""
-        device = open_device(self.device)
-        result = DeviceBuffer(device, self.memory, self.address + offset, dtype or self.dtype, shape, strides)
+        layout = layout_of(self.place, self.dtype, shape, strides)
+        result = DeviceBuffer(layout, self.memory, self.address + offset)
         result.checks = self.checks
         return result
 
@@ -323,8 +374,7 @@ class SharedDeviceBuffer(DeviceBuffer):
 
     def move(self, other: DeviceBuffer) -> None:
         """Stand for other memory with the same elements from now on."""
-        self.memory, self.address, self.strides = other.memory, other.address, other.strides
-        self.layout = other.layout
+        self.memory, self.address, self.layout = other.memory, other.address, other.layout
 
 
 def host_window(buffer: DeviceBuffer) -> tuple[int, np.ndarray, np.ndarray]:
@@ -333,7 +383,7 @@ def host_window(buffer: DeviceBuffer) -> tuple[int, np.ndarray, np.ndarray]:
     below = -sum(step for step in reach if step < 0)
     stretch = np.empty(below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize, np.uint8)
     lowest = buffer.address - below
-    open_device(buffer.device).download(stretch, lowest)
+    buffer.place.download(stretch, lowest)
     return lowest, stretch, np.ndarray(buffer.shape, buffer.dtype, stretch.data, below, buffer.strides)
 
 
@@ -348,7 +398,7 @@ def _downloaded(buffer: DeviceBuffer) -> np.ndarray:
     if not buffer.is_contiguous:
         return np.array(host_window(buffer)[2], order="C")
     host = np.empty(buffer.shape, buffer.dtype)
-    open_device(buffer.device).download(host, buffer.address)
+    buffer.place.download(host, buffer.address)
     return host
 
 
@@ -388,37 +438,41 @@ class Device:
         MemoryError
             There isn't enough memory, even after all that was kept for reuse has been given up.
         """
-        nbytes = math.prod(shape) * dtype.itemsize
-        size = _size_class(nbytes)
+        return self.take(layout_of(self, dtype, shape))
+
+    def take(self, layout: Layout) -> DeviceBuffer:
+        """As `allocate`, for a layout without gaps."""
+        size = layout.size
         try:
             address = self.free[size].pop()
         except IndexError:
-            address = self._fresh(size, shape, dtype)
+            address = self._fresh(layout)
+        nbytes = layout.nbytes
         counters.bytes_allocated += nbytes
-        return DeviceBuffer(self, Memory(self, address, size), address, dtype, shape)
+        return DeviceBuffer(layout, Memory(self, address, size), address)
 
-    def _fresh(self, size: int, shape: tuple[int, ...], dtype: np.dtype) -> int:
-        driver, number = self.driver, self.number
+    def _fresh(self, layout: Layout) -> int:
+        driver, number, size = self.driver, self.number, layout.size
         driver.use(number)
         if self.exported:
             driver.synchronize_all(number)
             self._take_back()
             with suppress(IndexError):
                 return self.free[size].pop()
-        for release in (None, self.trim, gc.collect, self.trim):
-            if release is not None:
-                release()
-                if release is gc.collect:  # buffers in dead cycles come back by this, and are freed next
-                    continue
+        for attempt in range(3):
+            if attempt:
+                self.trim()
             try:
                 address = driver.allocate(number, size)
             except DeviceMemoryError:
+                if attempt:
+                    gc.collect()  # buffers in dead cycles come back by this
                 continue
             self.sizes[address] = size
             return address
         raise MemoryError(
-            f"cannot allocate {size:,} bytes on {self.name} for an array of shape {shape} and dtype {dtype}: "
-            f"{driver.free_bytes(number):,} bytes are free"
+            f"cannot allocate {size:,} bytes on {self.name} for an array of shape {layout.shape} and dtype "
+            f"{layout.dtype}: {driver.free_bytes(number):,} bytes are free"
         )
 
     def _take_back(self) -> None:
@@ -464,7 +518,7 @@ class Device:
         """A contiguous buffer's elements, on whatever device they are, in memory of their own here."""
         result = self.allocate(buffer.shape, buffer.dtype)
         if buffer.nbytes:
-            source = open_device(buffer.device)
+            source = buffer.place
             if source is not self:
                 source.driver.use(source.number)
                 source.driver.let_wait(source.number, self.driver.stream(self.number))
@@ -511,6 +565,7 @@ def install(driver: Driver | None) -> None:
     global _driver
     _driver = driver
     _devices.clear()
+    _layouts.clear()
 
 
 def installed() -> Driver | None:

@@ -249,7 +249,10 @@ def _made_on_a_device(
     else:
         device = None
         for source in src:
-            other = device_of(source)
+            try:
+                other = source.device
+            except AttributeError:
+                other = device_of(source)
             if other is not None and other != device:
                 if device is not None:
                     raise mixed_devices_error({device, other})
