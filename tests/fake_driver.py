@@ -17,7 +17,7 @@ from toonygrad import devices
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
-from toonygrad.runtime.device import DeviceMemoryError, Driver
+from toonygrad.runtime.driver import DeviceMemoryError, Driver
 from toonygrad.uop.node import follow_devices
 
 ALIGNMENT = 512

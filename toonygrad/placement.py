@@ -17,13 +17,12 @@ from toonygrad.realize import realize_nodes
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.device import (
     DeviceBuffer,
-    DeviceUnavailable,
-    Driver,
     SharedDeviceBuffer,
     install,
     installed,
     open_device,
 )
+from toonygrad.runtime.driver import DeviceUnavailable, Driver
 from toonygrad.uop.node import UOp, device_of, follow_devices
 from toonygrad.uop.ops import Ops
 

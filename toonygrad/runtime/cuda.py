@@ -1,6 +1,6 @@
 """The driver of NVIDIA's GPUs, through cuda.bindings: loaded when a GPU is first named.
 
-placement.py installs it as the Driver of runtime/device.py. Opens with cuda.bindings, so nothing may import
+placement.py installs it for runtime/device.py. Opens with cuda.bindings, so nothing may import
 this file but where a GPU is asked for.
 """
 
@@ -17,7 +17,7 @@ from cuda.bindings import driver as cuda
 
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
-from toonygrad.runtime.device import DeviceMemoryError, DeviceUnavailable, Driver
+from toonygrad.runtime.driver import DeviceMemoryError, DeviceUnavailable, Driver
 
 # Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
 # one of which is on its way while the other is filled or emptied.

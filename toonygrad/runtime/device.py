@@ -1,8 +1,7 @@
-"""Devices beside the CPU: a Driver speaks to the hardware, a Device has a stream and memory, a DeviceBuffer
-is an array there.
+"""Devices beside the CPU: a Device has a stream and memory, a DeviceBuffer is an array there.
 
-Plans allocate and launch here, handles copy to and fro. Imports nothing of CUDA: runtime/cuda.py is the
-driver of real GPUs, tests/fake_driver.py one whose memory is the host's.
+Plans allocate and launch here, handles copy to and fro. The hardware is a Driver's
+(runtime/driver.py).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import math
 import os
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
 from toonygrad.runtime.buffer import other_pools
+from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
@@ -31,116 +30,6 @@ from toonygrad.uop.shape import contiguous_strides
 # Blocks start on a multiple of this and are no smaller: what CUDA's own allocators do, and enough for any
 # access.
 BLOCK = 512
-
-
-class DeviceUnavailable(RuntimeError):
-    """There is no GPU to use, and why: what is missing and how to install it."""
-
-
-class DeviceMemoryError(Exception):
-    """A driver has no memory left; `Device.allocate` turns it into MemoryError."""
-
-
-class Driver(ABC):
-    """What a Device asks of the hardware. All work goes to one stream of each device, in order.
-
-    Every method may be called from any thread. Addresses are integers.
-    """
-
-    @abstractmethod
-    def count(self) -> int:
-        """How many devices there are."""
-
-    @abstractmethod
-    def architecture(self, number: int) -> str:
-        """What kernels are compiled for, such as "sm_90"."""
-
-    @abstractmethod
-    def device_of(self, address: int) -> int:
-        """The number of the device on which memory lies that another library allocated."""
-
-    @abstractmethod
-    def stream(self, number: int) -> int:
-        """The handle of the device's stream, as DLPack and `__cuda_array_interface__` give it to others."""
-
-    @abstractmethod
-    def use(self, number: int) -> None:
-        """Make the device the calling thread's current one, as every method below needs it."""
-
-    @abstractmethod
-    def allocate(self, number: int, nbytes: int) -> int:
-        """The address of new memory.
-
-        Raises
-        ------
-        DeviceMemoryError
-            There is none left.
-        """
-
-    @abstractmethod
-    def free(self, number: int, address: int) -> None:
-        """Give memory back once the work given to the stream so far is done."""
-
-    @abstractmethod
-    def free_bytes(self, number: int) -> int:
-        """Bytes that could be allocated."""
-
-    @abstractmethod
-    def upload(self, number: int, address: int, array: np.ndarray) -> None:
-        """Copy a contiguous array to an address; the array may change as soon as this returns."""
-
-    @abstractmethod
-    def download(self, number: int, array: np.ndarray, address: int) -> None:
-        """Fill a contiguous array from an address, once the work given to the stream so far is done."""
-
-    @abstractmethod
-    def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
-        """Copy from one address to another, on any devices."""
-
-    @abstractmethod
-    def clear(self, number: int, address: int, nbytes: int) -> None:
-        """Fill memory with zeros."""
-
-    @abstractmethod
-    def kernel(self, number: int, text: str, name: str, parameters: Sequence[Parameter]) -> Any:
-        """A generated kernel, compiled and loaded, to be held as long as it is launched."""
-
-    @abstractmethod
-    def launch(
-        self,
-        number: int,
-        kernel: Any,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: int,
-    ) -> None:
-        """Launch a kernel; `arguments` is the address of an array of the addresses of its arguments."""
-
-    @abstractmethod
-    def synchronize(self, number: int) -> None:
-        """Wait until everything given to the stream is done."""
-
-    @abstractmethod
-    def synchronize_all(self, number: int) -> None:
-        """Wait until everything given to the device is done, on the streams of other libraries as well."""
-
-    @abstractmethod
-    def let_wait(self, number: int, stream: int) -> None:
-        """Have another library's stream wait for what was given to the device's stream so far."""
-
-    @abstractmethod
-    def wait_for(self, number: int, stream: int) -> None:
-        """Have the device's stream wait for what was given to another library's stream so far."""
-
-
-class _Forked:
-    """Stands for the driver in a forked child, where CUDA can't work."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(
-            "a GPU was used before this process was forked, and CUDA doesn't work in the child: "
-            'start processes with multiprocessing.get_context("spawn")'
-        )
 
 
 # -- memory --------------------------------------------------------------------------------------------------
@@ -593,7 +482,7 @@ other_pools.append(_trim)
 
 
 def _after_fork() -> None:
-    forked: Any = _Forked()
+    forked: Any = Forked()
     for device in _devices.values():
         device.driver = forked
     global _driver
