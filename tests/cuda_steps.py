@@ -11,6 +11,7 @@ import numpy as np
 from simulator import Memory, simulate
 
 import toonygrad as xp
+from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.runtime import plan
 from toonygrad.runtime.buffer import Buffer, pool
@@ -47,11 +48,12 @@ class SimulatedStep(RunStep):
             elif buffer is None:
                 buffer = values[slot[node]] = pool.allocate(node.shape, node.dtype)
             made.append(buffer)
-        arguments: list[Any] = []
-        for (output, k, offset), pointer in source.arguments.ordered_pointers():
-            array = (made[k] if output else values[slot[kernel.arrays[k]]]).array
-            element = np.dtype(np.uint8) if pointer.dtype == np.bool_ else pointer.dtype
-            arguments.append(_memory(array, element, offset))
+        arguments = self._pointers(source, made, values)
+        for parameter, memory in zip(source.parameters, arguments, strict=False):
+            if parameter.name in source.aligned and memory.offset * memory.array.itemsize % VECTOR_BYTES:
+                source = self.source = generate_cuda(kernel, vectors=False)
+                arguments = self._pointers(source, made, values)
+                break
         status = np.zeros(len(kernel.checks), np.int64)
         if any(parameter.name == "status" for parameter in source.parameters):
             arguments.append(status)
@@ -72,6 +74,14 @@ class SimulatedStep(RunStep):
             values[slot[node]] = Buffer(whole)
         for place in self.dead:
             values[place] = None
+
+    def _pointers(self, source: CudaSource, made: Sequence[Buffer], values: Slots) -> list[Any]:
+        arguments = []
+        for (output, k, offset), pointer in source.arguments.ordered_pointers():
+            array = (made[k] if output else values[self._slot[self._kernel.arrays[k]]]).array
+            element = np.dtype(np.uint8) if pointer.dtype == np.bool_ else pointer.dtype
+            arguments.append(_memory(array, element, offset))
+        return arguments
 
 
 def _memory(array: np.ndarray, element: np.dtype, offset: int) -> Memory:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadNest
+from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.loops import Partial
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
@@ -75,8 +78,12 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
 
 
 def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
-    """What the threads do for a lowered kernel."""
+    """What the threads do for a lowered kernel; None where there is no form for it."""
     values = [store.value for store in body.stores]
-    if body.reduces or any(node.op is Ops.SCAN for node in toposort(*values)):
+    if 0 in body.extents.values() or any(node.op is Ops.SCAN for node in toposort(*values)):
         return None
+    if body.reduces and runs_along_columns(body) and fits(body):
+        return ThreadColumns(body, vectors=vectors).nest()
+    if body.reduces:
+        return ThreadRows(body, vectors=vectors).nest()
     return Elementwise(body).build()

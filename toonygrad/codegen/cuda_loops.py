@@ -16,6 +16,7 @@ from toonygrad import dtypes
 from toonygrad.codegen.loops import (
     FAST,
     SLOW,
+    ZERO,
     Builder,
     Partial,
     assign,
@@ -67,6 +68,16 @@ def only_if(condition: UOp, statements: Sequence[UOp]) -> UOp:
     return UOp.new(Ops.IF, (condition, *statements))
 
 
+def unrolled(over: UOp, count: int, statements: Sequence[UOp]) -> UOp:
+    """The statement that repeats others `count` times, written one after the other."""
+    return UOp.new(Ops.LOOP, (over, ZERO, UOp.const(count, dtypes.INDEX), *statements), "unrolled")
+
+
+def times(x: UOp, number: int) -> UOp:
+    """x * number, an index."""
+    return x if number == 1 else x * number
+
+
 def power_of_two(least: int) -> int:
     """The smallest power of two not below."""
     return 1 << max(0, least - 1).bit_length()
@@ -115,9 +126,17 @@ class ThreadBuilder(Builder):
         statements += self.decompose(row, over)
         return statements, inside, (blocks(count, deep), deep)
 
-    def made(self, statements: Sequence[UOp], grid: Sides, block: Sides) -> ThreadNest:
+    def made(
+        self,
+        statements: Sequence[UOp],
+        grid: Sides,
+        block: Sides,
+        partials: tuple[Partial, ...] = (),
+        aligned: tuple[str, ...] = (),
+    ) -> ThreadNest:
         """The nest from its statements."""
-        return ThreadNest(UOp.new(Ops.SINK, tuple(statements)), self.arguments, grid, block)
+        body = UOp.new(Ops.SINK, tuple(statements))
+        return ThreadNest(body, self.arguments, grid, block, partials, aligned)
 
 
 class Elementwise(ThreadBuilder):

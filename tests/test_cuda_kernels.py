@@ -1,0 +1,198 @@
+"""CUDA kernels of every form in the simulator, against the interpreter and NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from cuda_steps import both, simulated, sources
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from test_differential import PATTERNS, Program, assert_equal, programs, recorded
+
+import toonygrad as xp
+from toonygrad import dtypes
+from toonygrad.codegen import cuda_columns, cuda_rows
+from toonygrad.runtime.cuda_compile import compile_ptx
+
+PROGRAMS = settings(max_examples=30, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+
+
+def ptx_of(source: Any) -> str:
+    return compile_ptx(source.text, source.name, source.parameters)
+
+
+def integers(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    generator = np.random.default_rng(len(shape))
+    numbers = generator.integers(-8 if np.dtype(dtype).kind != "u" else 0, 9, shape)
+    return numbers.astype(dtype)
+
+
+@PROGRAMS
+@given(programs(), st.booleans())
+def test_programs_compute_what_numpy_computes(program: Program, vectors: bool) -> None:
+    first = len(program.inputs)
+    with simulated(vectors):
+        results = program.run(recorded(program.inputs))[first:]
+        xp.realize(*results)
+        for k, (result, meant) in enumerate(zip(results, program.values[first:])):
+            assert_equal(result, meant, f"result {k}")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.__name__)
+@pytest.mark.parametrize("shape", [(3, 4), (7, 30), (2, 300), (2, 3, 16)], ids=str)
+def test_patterns(pattern: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    exact = np.random.default_rng(7).normal(0, 2, shape).astype(np.float32)
+    for axis in range(len(shape)):
+        expected = pattern(np, exact.astype(np.longdouble), axis).astype(np.float32)
+        with simulated():
+            found = np.asarray(pattern(xp, xp.asarray(exact), axis))
+        tolerance = 64 * np.finfo(np.float32).eps
+        assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+# -- reductions ----------------------------------------------------------------------------------------------
+
+SHAPES = [(1,), (300,), (5, 3), (8, 36), (2, 200), (200, 2), (4, 9, 5)]
+
+
+def everything(axis: Any) -> Callable[[Any], tuple[Any, ...]]:
+    def function(x: Any) -> tuple[Any, ...]:
+        found = [xp.sum(x, axis=axis), xp.any(x, axis=axis), xp.all(x, axis=axis)]
+        if x.dtype.kind != "c":
+            found += [xp.max(x, axis=axis), xp.min(x, axis=axis)]
+        if x.dtype.kind != "c" and not isinstance(axis, tuple):
+            found += [xp.argmax(x, axis=axis), xp.argmin(x, axis=axis)]
+        return tuple(found)
+
+    return function
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "complex128", "bool"])
+def test_reductions(shape: tuple[int, ...], dtype: str) -> None:
+    array = integers(shape, dtype)
+    for axis in (None, *range(len(shape)), *([(0, 2)] if len(shape) == 3 else [])):
+        for found, meant in zip(*both(everything(axis), array, vectors=dtype != "int8")):
+            assert_array_equal(found, meant)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex64"])
+def test_long_reductions_come_in_chunks(dtype: str) -> None:
+    small = {"CHUNK": 256, "ENOUGH_ROWS": 4}
+    columns = {"ENOUGH_BLOCKS": 4, "CHUNK_ROWS": 8, "FEWEST_ROWS": 32}
+    with mock.patch.multiple(cuda_rows, **small), mock.patch.multiple(cuda_columns, **columns):
+        for shape in ((1000,), (3, 600), (100, 8), (2, 40, 5)):
+            array = integers(shape, dtype)
+            for axis in (None, *range(len(shape))):
+                (source, *_) = sources(lambda x, axis=axis: xp.sum(x, axis=axis), array)
+                for found, meant in zip(*both(everything(axis), array)):
+                    assert_array_equal(found, meant)
+            assert source is not None
+
+
+def test_combining_chunks_needs_no_chunks() -> None:
+    for shape in ((cuda_rows.MOST_CHUNKS,), (cuda_columns.MOST_CHUNKS, 64), (cuda_columns.MOST_CHUNKS, 8192)):
+        for dtype in ("float32", "float64"):
+            chunked = np.broadcast_to(np.ones(1, dtype), shape).copy()
+            (source,) = sources(lambda x: xp.sum(x, axis=0), chunked)
+            assert source is not None and not source.partials
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 31, 32, 33, 64, 520, 8200, 17000])
+def test_rows_of_every_length(length: int) -> None:
+    """Rows in the registers of a lane, a warp, a block, and rows too long for them."""
+
+    def softmax(x: Any) -> Any:
+        weights = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return weights / xp.sum(weights, axis=1, keepdims=True)
+
+    def deviations(x: Any) -> Any:
+        return xp.sum(x, axis=1), xp.sum((x - xp.mean(x, axis=1, keepdims=True)) ** 2, axis=1)
+
+    array = integers((2, length))
+    functions = [deviations, softmax] if length else [deviations]
+    for function in functions:
+        for found, meant in zip(*both(function, array)):
+            assert_allclose(found, meant, rtol=1e-5)
+
+
+def test_sums_stay_accurate() -> None:
+    for dtype in (np.float32, np.float64):
+        array = (np.random.default_rng(5).random((40, 1000)) * 200).astype(dtype)
+        for axis in (None, 0, 1):
+            with simulated():
+                found = np.asarray(xp.sum(xp.asarray(array), axis=axis))
+            expected = np.sum(array.astype(np.longdouble), axis=axis)
+            assert np.all(np.abs(found - expected) <= np.finfo(dtype).eps * np.abs(expected))
+
+
+def test_special_values() -> None:
+    array = np.array([[1, np.nan, 3], [-0.0, 0.0, -0.0], [np.inf, -np.inf, 1], [np.inf, 1, 2]], np.float64)
+
+    def found(x: Any) -> Any:
+        return (
+            xp.max(x, axis=1),
+            xp.min(x, axis=1),
+            xp.sum(x, axis=1),
+            xp.argmax(x, axis=1),
+            xp.prod(x, axis=1),
+        )
+
+    for mine, meant in zip(*both(found, array)):
+        assert_array_equal(mine, meant)
+        assert_array_equal(np.signbit(mine), np.signbit(meant)) if mine.ndim == 0 else None
+
+
+def test_a_row_of_another_shape_takes_the_same_text() -> None:
+    def softmax(x: Any) -> Any:
+        weights = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return weights / xp.sum(weights, axis=1, keepdims=True)
+
+    def texts(function: Callable[..., Any], shapes: list[tuple[int, ...]]) -> set[str]:
+        return {
+            s.text for shape in shapes for s in sources(function, np.ones(shape, np.float32)) if s is not None
+        }
+
+    assert len(texts(softmax, [(100, 400), (3, 8192), (5000, 20)])) == 1
+    assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 8000), (5000, 20)])) == 1
+    assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
+
+
+# -- PTX -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
+def test_every_reduction_compiles(dtype: np.dtype) -> None:
+    if dtype == dtypes.float16:
+        return
+    array = np.ones((40, 64), dtype)
+    for axis in (None, 0, 1):
+        for source in sources(everything(axis), array):
+            assert source is not None
+            ptx = ptx_of(source)
+            assert ".local" not in ptx, "an array that has no register"
+            assert "shfl.sync" in ptx or "bar.sync" in ptx or axis == 0
+
+
+def test_rows_and_columns_are_read_sixteen_bytes_at_a_time() -> None:
+    def softmax(x: Any) -> Any:
+        weights = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return weights / xp.sum(weights, axis=1, keepdims=True)
+
+    array = np.ones((64, 640), np.float32)
+    for function, loads, stores in (
+        (lambda x: xp.sum(x, axis=1), 4, 0),
+        (lambda x: xp.sum(x, axis=0), cuda_columns.AHEAD + 1, 0),
+        (softmax, 4, 4),
+    ):
+        (source,) = sources(function, array)
+        ptx = ptx_of(source)
+        assert ptx.count("ld.global.nc.v4.b32") == loads
+        assert ptx.count("st.global.v4.b32") == stores
+        assert ".local" not in ptx
+        assert source.aligned
+        (source,) = sources(function, array, vectors=False)
+        assert ".v4" not in ptx_of(source) and not source.aligned
