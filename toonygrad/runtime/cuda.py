@@ -122,9 +122,9 @@ class CudaDriver(Driver):
     def _opened(self, number: int) -> _Place:
         context = _checked(cuda.cuDevicePrimaryCtxRetain(_checked(cuda.cuDeviceGet(number))))
         _checked(cuda.cuCtxSetCurrent(context))
-        stream = _checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        stream = _checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING.value))
         start = int(_checked(cuda.cuMemHostAlloc(2 * STAGED, cuda.CU_MEMHOSTALLOC_PORTABLE)))
-        untimed = cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING
+        untimed = cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING.value
         events = (_checked(cuda.cuEventCreate(untimed)), _checked(cuda.cuEventCreate(untimed)))
         return _Place(context, stream, int(stream), (start, start + STAGED), events, threading.Lock())
 
@@ -244,7 +244,7 @@ class CudaDriver(Driver):
 
 @contextmanager
 def _event() -> Iterator[Any]:
-    event = _checked(cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+    event = _checked(cuda.cuEventCreate(cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING.value))
     try:
         yield event
     finally:

@@ -1,7 +1,7 @@
 """What a Device asks of the hardware: the Driver.
 
-runtime/cuda.py is that of NVIDIA's GPUs, tests/fake_driver.py one whose memory is the host's. Imports nothing of
-CUDA.
+runtime/cuda.py is that of NVIDIA's GPUs, tests/fake_driver.py one whose memory is the host's. Imports nothing
+of CUDA.
 """
 
 from __future__ import annotations
