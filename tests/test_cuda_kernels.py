@@ -14,7 +14,7 @@ from test_differential import PATTERNS, Program, assert_equal, programs, recorde
 
 import toonygrad as xp
 from toonygrad import dtypes
-from toonygrad.codegen import cuda_columns, cuda_rows
+from toonygrad.codegen import cuda_columns, cuda_rows, cuda_scans
 from toonygrad.runtime.cuda_compile import compile_ptx
 
 PROGRAMS = settings(max_examples=30, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
@@ -159,6 +159,38 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
     assert len(texts(softmax, [(100, 400), (3, 8192), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 8000), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
+
+
+# -- scans ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape", [(1,), (7,), (64,), (130,), (1030,), (5, 40), (40, 5), (3, 700), (4, 3, 9)], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "complex64"])
+def test_scans(shape: tuple[int, ...], dtype: str) -> None:
+    array = integers(shape, dtype)
+    for axis in range(len(shape)):
+        functions = [lambda x: xp.cumulative_sum(x * 2, axis=axis) - x]  # noqa: B023
+        if dtype != "complex64":
+            functions.append(lambda x: xp.cumulative_prod(xp.astype(xp.sign(x), x.dtype), axis=axis))  # noqa: B023
+        for function in functions:
+            for found, meant in zip(*both(function, array)):
+                assert_array_equal(found, meant)
+
+
+def test_scans_of_neighbouring_rows() -> None:
+    with mock.patch.object(cuda_scans, "ROWS_ACROSS", 8):
+        for found, meant in zip(*both(lambda x: xp.cumulative_sum(x, axis=0), integers((9, 300)))):
+            assert_array_equal(found, meant)
+
+
+@pytest.mark.parametrize("dtype", dtypes.NUMERIC, ids=str)
+def test_every_scan_compiles(dtype: np.dtype) -> None:
+    for source in sources(lambda x: xp.cumulative_sum(x, axis=1), np.ones((40, 64), dtype)):
+        assert source is not None
+        ptx = ptx_of(source)
+        assert ".local" not in ptx and "shfl.sync.up" in ptx and "bar.sync" in ptx
 
 
 # -- PTX -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadNest
 from toonygrad.codegen.cuda_rows import ThreadRows
+from toonygrad.codegen.cuda_scans import ThreadScan
 from toonygrad.codegen.loops import Partial
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
@@ -80,8 +81,10 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
 def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
     """What the threads do for a lowered kernel; None where there is no form for it."""
     values = [store.value for store in body.stores]
-    if 0 in body.extents.values() or any(node.op is Ops.SCAN for node in toposort(*values)):
+    if 0 in body.extents.values():
         return None
+    if any(node.op is Ops.SCAN for node in toposort(*values)):
+        return ThreadScan(body, vectors=vectors).nest()
     if body.reduces and runs_along_columns(body) and fits(body):
         return ThreadColumns(body, vectors=vectors).nest()
     if body.reduces:
