@@ -359,6 +359,20 @@ def test_an_index_out_of_bounds_is_found_when_read_and_stays_found(gpu):
     assert_array_equal(np.asarray(x), np.arange(5.0))
 
 
+# -- reductions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["sum", "max", "any", "argmax"])
+def test_a_reduction_in_chunks_takes_two_kernels(gpu, function):
+    host = (np.arange(70_000) * 7919 % 70_000).astype(np.float32)
+    x = on_gpu(host)
+    result = getattr(xp, function)(x)
+    before = len(gpu.launches)
+    xp.realize(result)
+    assert len(gpu.launches) - before == (4 if function == "argmax" else 2)
+    assert_array_equal(np.asarray(result), getattr(np, function)(host))
+
+
 # -- the host's part -------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.codegen.loops import Partial
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.compile import scalar_bits
@@ -29,6 +30,8 @@ from toonygrad.runtime.plan import (
 )
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Step, schedule
 from toonygrad.schedule.memory import last_uses
+from toonygrad.schedule.ranges import Index
+from toonygrad.schedule.trace import Output, range_named
 from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
@@ -267,17 +270,14 @@ class CudaStep(RunStep):
         self._plain: _Form | None = None
         self._make_plain = (kernel, dict(slot))
         partials = {partial.output: partial for partial in source.partials}
-        self._outputs: list[tuple[int, Layout, CudaPlan | None]] = []
+        self._outputs: list[tuple[int, Layout, CudaStep | None]] = []
         for number, node in enumerate(kernel.writes):
             partial = partials.get(number)
             if partial is None:
                 self._outputs.append((slot[node], layout_of(device, node.dtype, node.shape), None))
                 continue
-            shape = (partial.chunks, *node.shape)
-            chunks = UOp.new(Ops.ARGUMENT, (), (0, partial.dtype, shape, contiguous_strides(shape)))
-            total = UOp.new(Ops.REDUCE, (chunks,), (partial.op, (0,))).cast(node.dtype)
-            combine = make_cuda_plan({total: "a reduction in pieces is combined"}, "always", device.name)
-            self._outputs.append((slot[node], layout_of(device, partial.dtype, shape), combine))
+            chunks = layout_of(device, partial.dtype, (partial.chunks, *node.shape))
+            self._outputs.append((slot[node], chunks, _combining(device, partial, node)))
 
     def run(self, values: Slots) -> None:
         """Launch the kernel on the slots' memory."""
@@ -309,8 +309,9 @@ class CudaStep(RunStep):
         form.idle.append(prepared)
         for (slot, _, combine), buffer in zip(self._outputs, made):
             if combine is not None:
-                whole = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
-                (values[slot],) = combine.run([whole])
+                pieces: Slots = [buffer, None]
+                combine.run(pieces)
+                values[slot] = pieces[1]
         for slot in self.dead:
             values[slot] = None
 
@@ -325,6 +326,35 @@ class CudaStep(RunStep):
 
 
 _WORD = np.dtype(np.int64)
+
+
+def _combining(device: Device, partial: Partial, node: UOp) -> CudaStep:
+    """The kernel that makes an output, in slot 1, of the values of its chunks, in slot 0.
+
+    Written as a kernel at once: the scheduler would store a reduction to one value before it is converted.
+    """
+    size = size_of(node.shape)
+    over, along = range_named("chunk"), range_named("element")
+    domain = (along,) if size > 1 else ()
+    chunks = UOp.new(Ops.ARGUMENT, (), (0, partial.dtype, (partial.chunks, size), (size, 1)))
+    coefficients = (size, 1)[: 1 + len(domain)]
+    value = UOp.new(Ops.ACCESS, (over, *domain), (0, partial.dtype, coefficients, 0))
+    total = UOp.new(Ops.REDUCE, (value, over), partial.op).cast(node.dtype)
+    kernel = Kernel(
+        outputs=(Output(node, total, Index(tuple((each, 1) for each in domain))),),
+        arrays=(chunks,),
+        numbers=(),
+        sizes=(),
+        outer=domain,
+        domain=domain,
+        extents={over: partial.chunks, along: size},
+        checks=(),
+        nodes=(),
+        reason="a reduction in chunks is combined",
+    )
+    source = generate_cuda(kernel)
+    assert source is not None
+    return CudaStep(device, kernel, source, {chunks: 0, node: 1})
 
 
 class AliasStep(RunStep):
