@@ -161,6 +161,33 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
 
 
+# -- transposed operands -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (16, 20), (140, 16), (16, 17), (20, 3, 24)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+def test_transposed_operands(shape: tuple[int, ...], dtype: str) -> None:
+    array = integers(shape, dtype)
+
+    def function(x: Any) -> Any:
+        return xp.permute_dims(x, tuple(reversed(range(x.ndim)))) * 3 - 1
+
+    for found, meant in zip(*both(function, array)):
+        assert_array_equal(found, meant)
+
+
+def test_transposed_operands_are_read_and_written_in_vectors() -> None:
+    array = np.ones((64, 64), np.float32)
+    (source,) = sources(lambda x, y: x.T + y, array, array)
+    ptx = ptx_of(source)
+    assert (
+        ptx.count("ld.global.nc.v4.b32") == 8 and ptx.count("st.global.v4.b32") == 4 and ".local" not in ptx
+    )
+    assert len(source.aligned) == 3
+    (other,) = sources(lambda x, y: x.T + y, np.ones((96, 640), np.float32), np.ones((640, 96), np.float32))
+    assert other.text == source.text
+
+
 # -- scans ---------------------------------------------------------------------------------------------------
 
 

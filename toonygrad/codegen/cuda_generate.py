@@ -10,9 +10,11 @@ from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadNest
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan
+from toonygrad.codegen.cuda_tiles import Squares, square_side
 from toonygrad.codegen.loops import Partial
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
+from toonygrad.codegen.tiles import tiled_range
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.uop.node import toposort
@@ -89,4 +91,6 @@ def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
         return ThreadColumns(body, vectors=vectors).nest()
     if body.reduces:
         return ThreadRows(body, vectors=vectors).nest()
-    return Elementwise(body).build()
+    row = tiled_range(body) if vectors else None
+    side = 0 if row is None else square_side(body, row)
+    return Elementwise(body).build() if row is None or not side else Squares(body).nest(row, side)
