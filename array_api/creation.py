@@ -49,7 +49,7 @@ Scalar = bool | int | float | complex
 _PYTHON_NUMBERS = (bool, int, float, complex)
 _NUMBERS = (*_PYTHON_NUMBERS, np.number, np.bool_, np.ndarray, Array)
 _SEQUENCES = (list, tuple, range)
-_NO_LIBRARY = (*_NUMBERS, *_PYTHON_NUMBERS, *_SEQUENCES)
+_NO_LIBRARY = (*_SEQUENCES, *_PYTHON_NUMBERS, np.ndarray, np.generic)
 
 # By DLPack.
 _CPU = (1, 0)
@@ -110,10 +110,11 @@ def asarray(
         return from_node(converted(call, node_of(obj), target or obj.dtype))
     if not isinstance(obj, _NO_LIBRARY) and exchange.is_elsewhere(obj):
         return _from_gpu(call, obj, device, copy, target)
-    made = _on_the_host(call, obj, device, copy, target)
-    if place != DEVICE and copy is False:
+    if place == DEVICE:
+        return _on_the_host(call, obj, device, copy, target)
+    if copy is False:
         raise ValueError(f"{call}: what is on the CPU can't be on {place} without a copy")
-    return _at(place, made)
+    return _at(place, _on_the_host(call, obj, device, None, target))
 
 
 def _at(place: str, made: Array) -> Array:

@@ -481,7 +481,10 @@ def _converted_value(call: str, value: Any, array: Array, computed: bool) -> UOp
         value = value._on(array.device) if use.several else value
     if computed:
         realized(value)  # from now on it needs no elements of what is written
-    return converted(call, placement.joining(node_of(value), node_of(array)), array.dtype)
+    node = node_of(value)
+    if use.several:
+        placement.check_together(node, node_of(array))
+    return converted(call, node, array.dtype)
 
 
 def from_numpy(array: np.ndarray) -> Array:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, SupportsIndex, TypedDict, Unpack, get_args
 
-from toonygrad.devices import DEVICE, normalized
+from toonygrad.devices import DEVICE, normalized, use
 
 __all__ = [
     "CompileMode",
@@ -67,6 +67,7 @@ def _device(value: object) -> str:
     device = normalized(value)
     if device is None:
         raise ValueError("expected 'cpu', 'cuda' or 'cuda:' and a number")
+    use.chosen = use.chosen or device != DEVICE
     return device
 
 

@@ -22,12 +22,13 @@ class Use:
     Attributes
     ----------
     several : whether a device beside the CPU: until then no recorded operation looks for devices
+    chosen : whether a setting has named one beside the CPU: until then nothing that is made asks the settings
     """
 
-    __slots__ = ("several",)
+    __slots__ = ("chosen", "several")
 
     def __init__(self) -> None:
-        self.several = False
+        self.several = self.chosen = False
 
 
 use = Use()

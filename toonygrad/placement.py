@@ -45,7 +45,7 @@ def chosen(call: str, device: Any, beside: UOp | None = None) -> str:
     if device is None:
         if beside is not None:
             return place_of(beside)
-        device = settings.device
+        device = settings.device if devices.use.chosen else DEVICE
     if device == DEVICE:
         return DEVICE
     name = normalized(device)
@@ -120,19 +120,11 @@ def put(node: UOp, device: str) -> UOp:
     return brought(memory.arg, device)
 
 
-def joining(node: UOp, other: UOp) -> UOp:
-    """A node that is written to an array of the node `other`.
-
-    Raises
-    ------
-    ValueError
-        They are on two devices.
-    """
-    if devices.use.several:
-        places = {device_of(node), device_of(other)} - {None}
-        if len(places) > 1:
-            raise mixed_devices_error([place or DEVICE for place in places])
-    return node
+def check_together(*nodes: UOp) -> None:
+    """ValueError, naming the user's call, unless `nodes` are on one device."""
+    places = {device_of(node) for node in nodes} - {None}
+    if len(places) > 1:
+        raise mixed_devices_error([place or DEVICE for place in places])
 
 
 def uploaded(array: np.ndarray, device: str) -> UOp:
