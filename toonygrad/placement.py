@@ -57,6 +57,9 @@ def chosen(call: str, device: Any, beside: UOp | None = None) -> str:
         raise no_device_error(call, device, (DEVICE,), str(error)) from None
     if devices.ordinal(name) >= driver.count():
         raise no_device_error(call, device, available())
+    if not devices.use.several:
+        devices.use.several = True
+        follow_devices(True)
     return name
 
 
@@ -78,9 +81,6 @@ def _driver() -> Driver:
             raise DeviceUnavailable(f"the package cuda-bindings is missing ({error}); {_INSTALL}") from None
         driver = CudaDriver()
         install(driver)
-    if not devices.use.several:
-        devices.use.several = True
-        follow_devices(True)
     return driver
 
 

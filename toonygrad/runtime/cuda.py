@@ -53,7 +53,7 @@ def _checked(result: Any) -> Any:
     status, *answer = result
     if status:
         if status == cuda.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-            raise DeviceMemoryError
+            raise DeviceMemoryError("CUDA: out of memory")
         raise RuntimeError(f"CUDA: {_words(status)}")
     return answer[0] if len(answer) == 1 else tuple(answer)
 

@@ -428,8 +428,12 @@ class Device:
             with self._lock:
                 found = self._kernels.get(key)
                 if found is None:
-                    self.driver.use(self.number)
-                    found = self._kernels[key] = self.driver.kernel(self.number, text, name, parameters)
+                    try:
+                        found = self.driver.kernel(self.number, text, name, parameters)
+                    except DeviceMemoryError:
+                        self.trim()
+                        found = self.driver.kernel(self.number, text, name, parameters)
+                    self._kernels[key] = found
         return found
 
     def synchronize(self) -> None:

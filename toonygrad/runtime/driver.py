@@ -19,8 +19,8 @@ class DeviceUnavailable(RuntimeError):
     """There is no GPU to use, and why: what is missing and how to install it."""
 
 
-class DeviceMemoryError(Exception):
-    """A driver has no memory left; `Device.allocate` turns it into MemoryError."""
+class DeviceMemoryError(MemoryError):
+    """A driver has no memory left: what a Device keeps for reuse is given up then, and it's asked again."""
 
 
 class Driver(ABC):
