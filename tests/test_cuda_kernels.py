@@ -1,5 +1,6 @@
 """CUDA kernels of every form in the simulator, against the interpreter and NumPy."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -255,3 +256,17 @@ def test_rows_and_columns_are_read_sixteen_bytes_at_a_time() -> None:
         assert source.aligned
         (source,) = sources(function, array, vectors=False)
         assert ".v4" not in ptx_of(source) and not source.aligned
+
+
+def test_long_rows_are_read_ahead_and_from_registers(capfd: pytest.CaptureFixture[str]) -> None:
+    def softmax(x: Any) -> Any:
+        weights = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+        return weights / xp.sum(weights, axis=1, keepdims=True)
+
+    (source,) = sources(softmax, np.ones((300, 20_000), np.float32))
+    ptx = ptx_of(source)
+    assert ".local" not in ptx
+    # Each line of interest as a letter: a read of a vector, arithmetic of elements.
+    order = "".join("r" if "nc.v4" in line else "a" for line in re.findall(r"ld.*nc.v4|.*f32", ptx))
+    assert order.count("a" + "r" * cuda_rows.AHEAD + "a") >= 2, "pieces are read before any of them is used"
+    assert capfd.readouterr().err == "", "LLVM says which loops it could not write out"

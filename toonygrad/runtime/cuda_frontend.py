@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import FunctionType
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -24,6 +25,7 @@ _typing = KernelTyping(
     {word.function for words in (PRIMITIVES, cuda.DEVICE_WORDS) for word in words.values()}
 )
 _target = KernelTarget(_typing)
+_NOTHING = ir.FunctionType(ir.VoidType(), [])
 
 
 def device_ir(function: FunctionType, parameters: Sequence[Parameter], triple: str, data_layout: str) -> str:
@@ -66,23 +68,23 @@ def device_ir(function: FunctionType, parameters: Sequence[Parameter], triple: s
 
 
 def _unroll(kernel: ir.Function) -> None:
-    """Turn the marks of the word `unrolled` into metadata of the loops they begin."""
-    marked = [(block, i) for block in kernel.blocks for i in block.instructions if _is_mark(i)]
-    before: dict[str, list[ir.Block]] = {}
-    for block in kernel.blocks:
-        for following in _following(block):
-            before.setdefault(following.name, []).append(block)
-    for body, mark in marked:
-        body.instructions.remove(mark)
-        (header,) = before[body.name]
-        inside = _reached(body, header)
-        identity = kernel.module.add_metadata(
-            [kernel.module.add_metadata(["llvm.loop.unroll.full"]), header.name]
-        )
-        # A loop's metadata names itself first, so that no two loops share it.
-        identity.operands = (identity, identity.operands[0])
-        for block in before[header.name]:
-            if block.name in inside:
+    """Turn the marks of the word `unrolled` into metadata of the loops they stand in."""
+    loops = _loops(kernel)
+    for body in kernel.blocks:
+        marks = [instruction for instruction in body.instructions if _is_mark(instruction)]
+        for mark in marks:
+            body.instructions.remove(mark)
+            around = [loop for loop in loops if body.name in loop.inside]
+            innermost = min(around, key=lambda loop: len(loop.inside))
+            wish = kernel.module.add_metadata(["llvm.loop.unroll.full"])
+            identity = kernel.module.add_metadata([wish, innermost.header])
+            # A loop's metadata names itself first, so that no two loops share it.
+            identity.operands = (identity, wish)
+            for block in innermost.ends:
+                # LLVM folds a block that holds nothing else into those before, and loses its metadata.
+                builder = ir.IRBuilder(block)
+                builder.position_before(block.terminator)
+                builder.call(kernel.module.declare_intrinsic("llvm.sideeffect", (), _NOTHING), [])
                 block.terminator.set_metadata("llvm.loop", identity)
 
 
@@ -90,16 +92,48 @@ def _is_mark(instruction: ir.Instruction) -> bool:
     return isinstance(instruction, ir.CallInstr) and instruction.callee.name == cuda.UNROLLED
 
 
+class _Loop(NamedTuple):
+    """A loop: the name of its first block, the blocks that go back there, and the names of all its blocks."""
+
+    header: str
+    ends: list[ir.Block]
+    inside: set[str]
+
+
+def _loops(function: ir.Function) -> list[_Loop]:
+    before: dict[str, list[ir.Block]] = {block.name: [] for block in function.blocks}
+    for block in function.blocks:
+        for following in _following(block):
+            before[following.name].append(block)
+    ends: dict[str, list[ir.Block]] = {}
+    for end, header in _ways_back(function.entry_basic_block):
+        ends.setdefault(header.name, []).append(end)
+    loops = []
+    for name, last in ends.items():
+        inside, waiting = {name}, list(last)
+        while waiting:
+            block = waiting.pop()
+            if block.name not in inside:
+                inside.add(block.name)
+                waiting += before[block.name]
+        loops.append(_Loop(name, last, inside))
+    return loops
+
+
+def _ways_back(entry: ir.Block) -> Iterator[tuple[ir.Block, ir.Block]]:
+    """From each end of a loop to its first block: depth first, what leads to a block on the way here."""
+    done, way = {entry.name}, {entry.name: (entry, _following(entry))}
+    while way:
+        block, rest = next(reversed(way.values()))
+        following = next(rest, None)
+        if following is None:
+            del way[block.name]
+        elif following.name in way:
+            yield block, following
+        elif following.name not in done:
+            done.add(following.name)
+            way[following.name] = (following, _following(following))
+
+
 def _following(block: ir.Block) -> Iterator[ir.Block]:
     return (operand for operand in block.terminator.operands if isinstance(operand, ir.Block))
-
-
-def _reached(start: ir.Block, end: ir.Block) -> set[str]:
-    """The blocks on the ways from `start`, none of which goes on beyond `end`."""
-    found, waiting = {start.name}, [start]
-    while waiting:
-        for block in _following(waiting.pop()):
-            if block.name not in found and block is not end:
-                found.add(block.name)
-                waiting.append(block)
-    return found
