@@ -14,6 +14,7 @@ from toonygrad.array import Array, array_node, converted, from_node
 from toonygrad.array_api.arguments import flag, real
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error
+from toonygrad.placement import on_device, place_of
 from toonygrad.uop.ops import Op, Ops
 
 __all__ = ["cumulative_prod", "cumulative_sum", "max", "mean", "min", "prod", "std", "sum", "var"]
@@ -397,6 +398,7 @@ def _running(call: str, op: Op, x: Array, axis: Any, dtype: DTypeLike | None, in
     result = record.scan(node, op, along)
     if flag(call, "include_initial", include_initial):
         shape = (*node.shape[:along], 1, *node.shape[along + 1 :])
-        initial = record.filled(shape, record.constant(0 if op is Ops.ADD else 1, node.dtype))
+        first = record.filled(shape, record.constant(0 if op is Ops.ADD else 1, node.dtype))
+        initial = on_device(first, place_of(node))
         result = record.concat([initial, result], along)
     return from_node(result)
