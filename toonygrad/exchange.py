@@ -214,4 +214,4 @@ def copied_to(buffer: DeviceBuffer, device: str, copy: bool) -> Any:
     """The node of foreign memory on a device: shared where it is there and no copy is asked for."""
     if copy and buffer.device == device:
         return placement.buffer_node(placement.copied(buffer))
-    return placement.brought(buffer, device) if buffer.device != device else placement.buffer_node(buffer)
+    return placement.brought(buffer, device)

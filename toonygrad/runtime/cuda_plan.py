@@ -158,11 +158,6 @@ def cuda_source(step: Step) -> CudaSource | None:
     return generate_cuda(step) if isinstance(step, Kernel) and all(map(_some, step.writes)) else None
 
 
-def runs_on_host(step: Step) -> bool:
-    """Whether a step's arrays are copied to the host and back, because there is no CUDA kernel for it."""
-    return not isinstance(step, (Alias, Copy)) and any(map(_some, step.writes)) and cuda_source(step) is None
-
-
 def _some(node: UOp) -> bool:
     return size_of(node.shape) > 0
 
