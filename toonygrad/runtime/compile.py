@@ -95,10 +95,11 @@ def _compiled(
     return module
 
 
-def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, vectorise: bool = True) -> None:
-    """Run LLVM's passes on a module; `vectorise` on whole vectors, which a GPU's threads are not."""
+def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, for_threads: bool = False) -> None:
+    """Run LLVM's passes on a module; `for_threads` of a GPU, which are no vectors and have few registers."""
     options = llvm.PipelineTuningOptions(speed_level=3)
-    options.loop_vectorization = options.slp_vectorization = vectorise
+    options.loop_vectorization = options.slp_vectorization = not for_threads
+    options.loop_unrolling = not for_threads  # but for loops that say so
     builder = llvm.PassBuilder(machine, options)
     passes = builder.getModulePassManager()
     try:

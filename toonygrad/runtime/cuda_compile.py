@@ -64,7 +64,7 @@ def compile_ptx(source: str, name: str, parameters: Sequence[Parameter], archite
         function = _kernel_function(source, name, parameters)
         text = cuda_frontend.device_ir(function, parameters, TRIPLE, str(machine.target_data))
         module = llvm.parse_assembly(text)
-        optimise(module, machine, vectorise=False)
+        optimise(module, machine, for_threads=True)
         _check_symbols(module)
         return machine.emit_assembly(module)
     except (cuda_frontend.NumbaError, NotImplementedError, RuntimeError, SyntaxError, ValueError) as error:
