@@ -33,6 +33,8 @@ from toonygrad.uop.shape import size_of
 # Threads of a block, rows that each reads before it works on them, and the bytes of registers for those and
 # the elements that are worth their code.
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
+# Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
+NARROWEST = 8
 # Blocks that fill a GPU without chunks; rows of a chunk for each of a block's threads that share a column;
 # and the fewest rows that are split and the most chunks, so that combining chunks never splits again.
 ENOUGH_BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 256, 1024, 512
@@ -79,6 +81,10 @@ class ThreadColumns(ThreadReducing):
         across = blocks(columns, wide * self.width)
         length = self._chunk_length(stages, across * count, high)
         chunks = -(-body.extents[over[0]] // length) if length else 0
+        while not chunks and across * count < ENOUGH_BLOCKS and wide > NARROWEST:
+            wide //= 2
+            high = min(THREADS // wide, power_of_two(body.extents[over[-1]]))
+            across = blocks(columns, wide * self.width)
         inside, end = variable("inside", dtypes.bool_), self.arguments.size("columns", columns)
         place = times(thread("block_x") * thread("threads_x") + thread("thread_x"), self.width)
         statements = [
