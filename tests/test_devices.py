@@ -359,6 +359,11 @@ def test_an_index_out_of_bounds_is_found_when_read_and_stays_found(gpu):
     assert_array_equal(np.asarray(x), np.arange(5.0))
 
 
+def test_a_kernel_may_have_no_index_left_to_check(gpu):
+    x = on_gpu(np.array([[1.0, 2.0]]))
+    assert_array_equal(np.asarray(xp.take(-x[:, ::-1], on_gpu([0]), axis=0)), [[-2.0, -1.0]])
+
+
 # -- reductions ------------------------------------------------------------------------------------
 
 

@@ -155,7 +155,15 @@ def _with_copied_arguments(roots: Mapping[UOp, str], on_host: frozenset[int]) ->
 
 def cuda_source(step: Step) -> CudaSource | None:
     """The kernel that runs a step on a GPU; None where it runs on the host."""
-    return generate_cuda(step) if isinstance(step, Kernel) and all(map(_some, step.writes)) else None
+    if not isinstance(step, Kernel) or not all(map(_some, step.writes)) or _scans_a_scan(step):
+        return None
+    return generate_cuda(step)
+
+
+def _scans_a_scan(kernel: Kernel) -> bool:
+    """Whether running totals are totalled again in one kernel, which has no form on a GPU."""
+    scans = [node for node in toposort(*(output.value for output in kernel.outputs)) if node.op is Ops.SCAN]
+    return any(node.op is Ops.SCAN for scan in scans for node in toposort(*scan.src))
 
 
 def _some(node: UOp) -> bool:
@@ -217,8 +225,9 @@ class _Form:
         count = len(self._pointers)
         names = [parameter.name for parameter in source.parameters[:count]]
         self._aligned = [names.index(name) for name in source.aligned]
-        self.status = count
-        fixed = [0] * (count + bool(kernel.checks)) + list(arguments.integers.values())
+        # Where no index is left to check, as into an axis of size one, a kernel takes no status.
+        self.status = count if "status" in [parameter.name for parameter in source.parameters] else None
+        fixed = [0] * (count + (self.status is not None)) + list(arguments.integers.values())
         self._numbers = [
             (len(fixed) + k, *number_slot(node, kernel, slot), node.dtype)
             for k, node in enumerate(arguments.numbers)
@@ -295,7 +304,8 @@ class CudaStep(RunStep):
         if self.checks:
             words = device.allocate((len(self.checks),), _WORD)
             self._driver.clear(self._number, words.address, words.nbytes)
-            prepared.values[form.status] = words.address
+            if form.status is not None:
+                prepared.values[form.status] = words.address
             values[self.checks_slot] = Checks(words, self.checks)
         self._driver.launch(
             self._number, form.kernel or form.loaded(), form.grid, form.block, prepared.address
