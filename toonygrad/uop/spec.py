@@ -174,7 +174,8 @@ def _are_axes(axes: Any, source: Shape) -> bool:
 
 
 def it_has_memory(node: UOp) -> bool:
-    return getattr(node.arg, "layout", (None,))[0] == node.dtype and node.arg.layout[1] == node.shape
+    layout = getattr(node.arg, "layout", None)
+    return layout is not None and layout[:2] == (node.dtype, node.shape)
 
 
 def it_has_a_slot_a_data_type_a_shape_and_strides(node: UOp) -> bool:
