@@ -25,7 +25,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toonygrad.codegen",),
     ("toonygrad.runtime",),
     ("toonygrad.realize",),
-    ("toonygrad.array", "toonygrad.indexing", "toonygrad.interchange", "toonygrad.record", "toonygrad.views"),
+    (
+        *("toonygrad.array", "toonygrad.indexing", "toonygrad.interchange"),
+        *("toonygrad.products", "toonygrad.record", "toonygrad.views"),
+    ),
     ("toonygrad.array_api",),
     ("toonygrad.explain", "toonygrad.fft", "toonygrad.linalg", "toonygrad.viz"),
     ("toonygrad",),
@@ -39,6 +42,7 @@ ARRAY_API_MAY_IMPORT = (
     "toonygrad.dtypes",
     "toonygrad.errors",
     "toonygrad.indexing",
+    "toonygrad.products",
     "toonygrad.record",
     "toonygrad.uop.ops",
 )
