@@ -22,9 +22,10 @@ from toonygrad.runtime.cache import obtain_kernel
 from toonygrad.runtime.compile import NativeKernel, scalar_bits
 from toonygrad.runtime.external import EXTERNAL
 from toonygrad.runtime.interpreter import leaf_value, operation
+from toonygrad.runtime.streaming import cache_bytes
 from toonygrad.runtime.threads import launch
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, View, schedule
-from toonygrad.schedule.memory import last_uses
+from toonygrad.schedule.memory import bytes_moved, last_uses
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, size_of
@@ -239,6 +240,8 @@ class CompiledStep(RunStep):
         arguments = nest.arguments
         self._native: NativeKernel | None = None
         self._extent, self._grain = nest.extent, nest.grain
+        # What doesn't fit the caches needn't go through them.
+        self._streams = bytes_moved(kernel) > cache_bytes()
         partials = {partial.output: partial for partial in nest.partials}
         # For each output its slot, what to allocate, and how to combine it where it comes in chunks.
         self._outputs: list[tuple[int, Shape, np.dtype, tuple[np.ufunc, np.dtype] | None]] = []
@@ -290,7 +293,8 @@ class CompiledStep(RunStep):
                     value = value.imag if part else value.real
                 integers[place] = scalar_bits(dtype, value)
         pointed, counted = addresses.buffer_info()[0], integers.buffer_info()[0]
-        launch(native.address, pointed, counted, self._extent, self._grain)
+        address = native.streaming_address if self._streams else native.address
+        launch(address, pointed, counted, self._extent, self._grain)
         for (call, axis, size), outside in zip(self._checks, status, strict=True):
             if outside:
                 raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
