@@ -243,6 +243,7 @@ class CompiledStep(RunStep):
         # What doesn't fit the caches needn't go through them.
         self._streams = bytes_moved(kernel) > cache_bytes()
         partials = {partial.output: partial for partial in nest.partials}
+        self._partial = bool(partials)
         # For each output its slot, what to allocate, and how to combine it where it comes in chunks.
         self._outputs: list[tuple[int, Shape, np.dtype, tuple[np.ufunc, np.dtype] | None]] = []
         for number, node in enumerate(kernel.writes):
@@ -281,8 +282,9 @@ class CompiledStep(RunStep):
         addresses = array(
             "q", [(made[k] if output else values[k]).address + offset for output, k, offset in self._pointers]
         )
-        status = array("q", [0] * len(self._checks))
-        if status:
+        checks = self._checks
+        if checks:
+            status = array("q", [0] * len(checks))
             addresses.append(status.buffer_info()[0])
         integers = self._integers
         if self._numbers:
@@ -295,14 +297,16 @@ class CompiledStep(RunStep):
         pointed, counted = addresses.buffer_info()[0], integers.buffer_info()[0]
         address = native.streaming_address if self._streams else native.address
         launch(address, pointed, counted, self._extent, self._grain)
-        for (call, axis, size), outside in zip(self._checks, status, strict=True):
-            if outside:
-                raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
-        for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
-            if partial is not None:
-                combine, dtype = partial
-                with np.errstate(all="ignore"):
-                    values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
+        if checks:
+            for (call, axis, size), outside in zip(checks, status, strict=True):
+                if outside:
+                    raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
+        if self._partial:
+            for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
+                if partial is not None:
+                    combine, dtype = partial
+                    with np.errstate(all="ignore"):
+                        values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
         for slot in self.dead:
             values[slot] = None
 
