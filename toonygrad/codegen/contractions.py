@@ -72,7 +72,7 @@ def shared_values(body: Body) -> Shared | None:
         return None
     below = toposort(*(node.src[0] for node in reduces))
     over = reduces[0].src[1:]
-    if any(node.op in (Ops.REDUCE, Ops.CHECKED) for node in below) or any(r.src[1:] != over for r in reduces):
+    if any(node.op in (Ops.REDUCE, Ops.CHECKED, Ops.PIECEWISE) for node in below) or any(r.src[1:] != over for r in reduces):
         return None
     extents = [body.extents[a] for a in outer]
     if size_of(extents) < CONTRACTION_RESULTS or extents[-1] < CONTRACTION_COLUMNS:
