@@ -1,7 +1,8 @@
 """Concatenations whose parts are slices of one array, as roll makes them, as functions of an index.
 
 Element i of such a CONCAT is element step * i + shift of its source, with another shift in each piece of the
-axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source.
+axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source; realize.py
+whether it `is_rearranged`, and so cheap to make again.
 """
 
 from __future__ import annotations
@@ -73,6 +74,13 @@ def pieces_of(node: UOp) -> Pieces | None:
         starts.append(starts[-1] + size)
     slices = tuple((0, step) if k == axis else parts[0][k][:2] for k in range(len(parts[0])))
     return Pieces(source, axis, slices, tuple(starts), tuple(shifts))
+
+
+def is_rearranged(node: UOp) -> bool:
+    """Whether `node` is a CONCAT of slices of one node, as `pieces_of` takes them: quickly, and nearly."""
+    if node.op is not Ops.CONCAT:
+        return False
+    return len({part.src[0] if part.op is Ops.SLICE else part for part in node.src}) == 1
 
 
 def _chain(node: UOp) -> Iterator[UOp]:
