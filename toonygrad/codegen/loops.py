@@ -231,10 +231,14 @@ class Builder:
 
         Shifts are locals then, and what is read at shifted places is read with the stride it has.
         """
+        order = toposort(*statements)
+        changed = {node.src[0] for node in order if node.op in (Ops.LOOP, Ops.ASSIGN, Ops.STORE)}
         before = {
             node: rest
-            for node in toposort(*statements)
-            if node.op is Ops.PIECEWISE and (rest := _rest(node.src[0], over)) is not None
+            for node in order
+            if node.op is Ops.PIECEWISE
+            and (rest := _rest(node.src[0], over)) is not None
+            and changed.isdisjoint(toposort(rest))
         }
         cuts = {
             cut - rest if rest is not ZERO else cut: None
