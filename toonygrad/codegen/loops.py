@@ -247,19 +247,18 @@ class Builder:
         }
         if not cuts:
             return inside(over, start, stop, statements)
-        piece, first, last = range_(self.name("piece")), variable(self.name("from")), variable(self.name("to"))
+        first, last = variable(self.name("from")), variable(self.name("to"))
         end = stop
         for cut in cuts:
             end = end.alu(Ops.MINIMUM, (first < cut).where(cut, stop))
         shifts = {node: variable(self.name("shift")) for node in before}
-        here = [
-            assign(shift, UOp.new(Ops.PIECEWISE, (first + rest if rest is not ZERO else first, *node.src[1:])))
-            for (node, rest), shift in zip(before.items(), shifts.values(), strict=True)
-        ]
-        loops = inside(over, first, last, substitute(statements, dict(shifts)))
+        each = [assign(first, last), assign(last, end)]
+        for node, rest in before.items():
+            place = first + rest if rest is not ZERO else first
+            each.append(assign(shifts[node], UOp.new(Ops.PIECEWISE, (place, *node.src[1:]))))
+        each += inside(over, first, last, substitute(statements, dict(shifts)))
         count = UOp.const(len(cuts) + 1, dtypes.INDEX)
-        each = [assign(first, last), assign(last, end), *here, *loops]
-        return [assign(last, start), loop(piece, ZERO, count, each)]
+        return [assign(last, start), loop(range_(self.name("piece")), ZERO, count, each)]
 
     def _guarded(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
         """A loop; with guards, in blocks that are computed again where a guard fails."""

@@ -1,8 +1,8 @@
 """Concatenations whose parts are slices of one array, as roll makes them, as functions of an index.
 
 Element i of such a CONCAT is element step * i + shift of its source, with another shift in each piece of the
-axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source; realize.py
-whether it `is_rearranged`, and so cheap to make again.
+axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source;
+realize.py asks whether it `is_rearranged`, and so cheap to make again.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _factor(plain: Index, base: Index) -> int | None:
 
 
 def _between(low: int, high: int, factor: int) -> tuple[int, int]:
-    """The first x with low <= factor * x < high, and the first behind them; of all integers for a factor of 0."""
+    """The first x with low <= factor * x < high, and the first behind the last."""
     if factor == 0:
         return (-(1 << 62), 1 << 62) if low <= 0 < high else (0, 0)
     if factor > 0:

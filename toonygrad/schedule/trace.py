@@ -7,7 +7,7 @@ fusion.py stores it and traces again. Iterative: the walk is a stack of generato
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad import dtypes
@@ -366,8 +366,7 @@ class Trace:
         if node.op is Ops.REDUCE:
             return self._unfit_reduction(node, indices)
         if node.op is Ops.CONCAT or (node.op in ELEMENTWISE and self.work(node) > RECOMPUTE):
-            atoms = {a for index in indices for a in index.atoms}
-            mine = {b for a in atoms for b in (self._piecewise[a].base.atoms if a in self._piecewise else (a,))}
+            mine = {a for index in indices for a in self._atoms(index)}
             reduced = [a for a in self.extents if a in mine and a not in self.domain]
             around = self.domain if self.outer is None or not reduced else self.outer
             enclosing = [*around, *reduced]
@@ -426,6 +425,12 @@ class Trace:
         # The same place in another loop over the same row (softmax's sum and its quotient) counts as the
         # same.
         return tuple(map(self._alike, indices))
+
+    def _atoms(self, index: Index) -> Iterator[UOp]:
+        """What an index depends on, and what its shifts depend on in place of them."""
+        for a in index.atoms:
+            shift = self._piecewise.get(a)
+            yield from (a,) if shift is None else shift.base.atoms
 
     def _alike(self, index: Index) -> tuple:
         terms: list[tuple] = []
