@@ -108,6 +108,7 @@ def test_reductions_over_rolled_arrays(reduce: Callable[..., Any], shape: tuple[
     [
         lambda ns, x: ns.roll(x.T, 3, axis=0) + x.T,
         lambda ns, x: ns.roll(x.T, 3, axis=1).T * x,
+        lambda ns, x: ns.roll(x.T[::-1], 3, axis=0) - ns.roll(x.T, (-7, 30), axis=(0, 1)),
         lambda ns, x: ns.roll(x, 3, axis=1)[::2, 1::3] + 1,
         lambda ns, x: ns.roll(x, 3, axis=1)[::-1, ::-2] + 1,
         lambda ns, x: ns.roll(x[::-1, ::2], -2, axis=1) + ns.roll(x[:, 1::2], 1, axis=0),
