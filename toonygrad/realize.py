@@ -15,6 +15,7 @@ from toonygrad.config import counters, settings
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
+from toonygrad.schedule.piecewise import is_rearranged
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import MOVEMENT, Ops
@@ -196,7 +197,7 @@ def _walk(
             again.append(node)
         if not looking:
             node.demanded += 1
-        if node.op in _EXPENSIVE:
+        if node.op in _EXPENSIVE and not is_rearranged(node):
             expensive = True
     return number, memory, key, leaves, again, expensive
 
@@ -277,7 +278,8 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     below, expensive = _expensive_below(number, memory)
     kept = 0
     for (node, bits), references in zip(below.items(), _references(below), strict=True):
-        own = _OWN_REFERENCES + (node.op in _EXPENSIVE)  # its place in the list
+        listed = node.op in _EXPENSIVE and not is_rearranged(node)
+        own = _OWN_REFERENCES + listed  # the list of expensive ones refers to it too
         if bits and node not in roots and references > own + uses[node]:
             kept |= bits
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
@@ -303,7 +305,7 @@ def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[di
     expensive: list[UOp] = []
     for node in number:
         below[node] = 0
-        if node.op in _EXPENSIVE and node not in memory:
+        if node.op in _EXPENSIVE and node not in memory and not is_rearranged(node):
             below[node] = 1 << len(expensive)
             expensive.append(node)
         elif node not in memory:

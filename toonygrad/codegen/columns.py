@@ -125,7 +125,8 @@ class Columns(Reducing):
             place = group * COLUMN_ROWS + member
             here = assign(k, begin + place if begin is not ZERO else place)
             rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *added(k)])
-            loops = [loop(group, ZERO, groups, [loop(lane, ZERO, width, [rows])])]
+            lanes = self.by_pieces(lane, ZERO, width, [rows], lambda *parts: [loop(*parts)])
+            loops = [loop(group, ZERO, groups, lanes)]
             begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
         loops.append(loop(each, begin, end, self.inner_loop(lane, ZERO, width, one_row)))
         for a in reversed(over[1:-1]):
@@ -148,7 +149,7 @@ class Columns(Reducing):
         alone = {
             node
             for node in order
-            if node.op not in (Ops.RANGE, Ops.AFFINE, Ops.ACCESS, Ops.REDUCE)
+            if node.op not in (Ops.RANGE, Ops.AFFINE, Ops.PIECEWISE, Ops.ACCESS, Ops.REDUCE)
             and column in ranges[node]
             and not ranges[node].intersection(over)
         }

@@ -6,7 +6,7 @@ Builder of this file: tiles.py, rows.py, columns.py, contractions.py. `Nest` is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,6 +139,18 @@ def _rewritten(nodes: Sequence[UOp], rules: PatternMatcher) -> list[UOp]:
     return list(graph_rewrite(UOp.new(Ops.SINK, tuple(nodes)), rules, "guards").src)
 
 
+def _rest(index: UOp, over: UOp) -> UOp | None:
+    """What `index` adds to `over`; None where it isn't `over` plus something that doesn't depend on it."""
+    rest = ZERO
+    while index.op is Ops.ADD:
+        left, right = index.src
+        if over in toposort(left):
+            left, right = right, left
+        rest = left if rest is ZERO else rest + left
+        index = right
+    return rest if index is over and over not in toposort(rest) else None
+
+
 # -- building ------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +216,52 @@ class Builder:
         return [*statements, assign(variables[0], position)] if over else []
 
     def inner_loop(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
-        """An innermost loop; with guards, in blocks that are computed again where a guard fails."""
+        """An innermost loop: by pieces of what it reads, and by blocks where guards may fail."""
+        return self.by_pieces(over, start, stop, statements, self._guarded)
+
+    def by_pieces(
+        self,
+        over: UOp,
+        start: UOp,
+        stop: UOp,
+        statements: Sequence[UOp],
+        inside: Callable[[UOp, UOp, UOp, Sequence[UOp]], list[UOp]],
+    ) -> list[UOp]:
+        """The loops that `inside` makes, once for each piece in which no shift depends on `over`.
+
+        Shifts are locals then, and what is read at shifted places is read with the stride it has.
+        """
+        order = toposort(*statements)
+        changed = {node.src[0] for node in order if node.op in (Ops.LOOP, Ops.ASSIGN, Ops.STORE)}
+        before = {
+            node: rest
+            for node in order
+            if node.op is Ops.PIECEWISE
+            and (rest := _rest(node.src[0], over)) is not None
+            and changed.isdisjoint(toposort(rest))
+        }
+        cuts = {
+            cut - rest if rest is not ZERO else cut: None
+            for node, rest in before.items()
+            for cut in node.src[1 : len(node.src) // 2]
+        }
+        if not cuts:
+            return inside(over, start, stop, statements)
+        first, last = variable(self.name("from")), variable(self.name("to"))
+        end = stop
+        for cut in cuts:
+            end = end.alu(Ops.MINIMUM, (first < cut).where(cut, stop))
+        shifts = {node: variable(self.name("shift")) for node in before}
+        each = [assign(first, last), assign(last, end)]
+        for node, rest in before.items():
+            place = first + rest if rest is not ZERO else first
+            each.append(assign(shifts[node], UOp.new(Ops.PIECEWISE, (place, *node.src[1:]))))
+        each += inside(over, first, last, substitute(statements, dict(shifts)))
+        count = UOp.const(len(cuts) + 1, dtypes.INDEX)
+        return [assign(last, start), loop(range_(self.name("piece")), ZERO, count, each)]
+
+    def _guarded(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
+        """A loop; with guards, in blocks that are computed again where a guard fails."""
         guards = [node for node in toposort(*statements) if node.op is Ops.GUARDED]
         if not guards:
             return [loop(over, start, stop, statements)]

@@ -201,6 +201,12 @@ class _Writer:
                 inner = node.op in STATEMENTS or self._mutable[node] & changed
                 if outer and inner and source.op not in _LEAVES and source not in self._index:
                     wanted.append(source)
+        # Indices are left to LLVM, but which piece an index is in takes comparisons.
+        wanted += [
+            node
+            for node in toposort(*loop.src[3:])
+            if node.op is Ops.PIECEWISE and not self._mutable[node] & changed
+        ]
         for node in dict.fromkeys(wanted):
             if node.op not in STATEMENTS and node not in self.names:
                 text = self._text(node, depth)
@@ -279,6 +285,12 @@ class _Writer:
             self._line(depth + 1, f"status[{node.arg}] = 1")
             self._binding[node] = self._binding[node.src[0]]
             return given[0]
+        if op is Ops.PIECEWISE:
+            index, *sizes = given
+            cuts, (*shifts, text) = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
+            for cut, shift in reversed(list(zip(cuts, shifts, strict=True))):
+                text = f"where({index} < {cut}, {shift}, {text})"
+            return text
         if op is Ops.CAST:
             return conversion(given[0], dtype)
         if op is Ops.BITCAST:

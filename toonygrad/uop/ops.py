@@ -145,6 +145,8 @@ class Ops:
     # ACCESS and AFFINE stand for numbers: offset + the sum of coefficient * source.
     ACCESS = Op(None, "kernel", "element of an array", arg="(array, dtype, coefficients, offset)")
     AFFINE = Op(None, "kernel", "an index, int64", arg="(coefficients, offset)")
+    # After the index come n cuts, rising, and n + 1 shifts.
+    PIECEWISE = Op(None, "kernel", "the shift whose number is how many cuts are at most the index src[0]")
     LOAD = Op(2, "kernel", "element src[1] of POINTER or SCRATCH src[0]")
     # The status array notes at place where src[1] says that the index was out of bounds.
     CHECKED = Op(2, "kernel", "index src[0], clamped", arg="place")

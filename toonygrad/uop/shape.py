@@ -116,7 +116,7 @@ def _kernel_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
         return src[0].dtype
     if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH, Ops.ACCESS):
         return arg[1]
-    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE):
+    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE, Ops.PIECEWISE):
         return dtypes.INDEX
     if op is Ops.TWO_OVER_PI:
         return dtypes.uint64
