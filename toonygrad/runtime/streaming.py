@@ -19,9 +19,14 @@ _VECTOR_LOOP = "vector.body"
 _LABEL = re.compile(r"^([\w.]+):")
 _SCOPE = re.compile(r'^!(\d+) = distinct !\{!\d+, !\d+, !"[^"]*: %arg\.(out\d+)"\}$', re.MULTILINE)
 _SCOPES = re.compile(r"^!(\d+) = !\{!(\d+)\}$", re.MULTILINE)
-_STORE = re.compile(r"^  store (<(\d+) x (\w+)>) (%\S+), ptr (%\S+), align \d+, !alias\.scope !(\d+)\b")
+_STORE = re.compile(
+    r"^  store (<(\d+) x (\w+)>) (%\S+|zeroinitializer|splat \([^)]*\)), ptr (%\S+), align \d+, "
+    r"!alias\.scope !(\d+)\b"
+)
 _READ = re.compile(r"\b(out\d+)\[")
 _BITS = {"double": 64, "float": 32}
+# Wider vectors are stored in pieces of this many bytes.
+_LINE = 64
 
 # The instruction traps on other addresses, which rows of odd lengths have.
 _STREAM = """
@@ -68,7 +73,7 @@ def with_streaming(module: str, source: str, entry: str, name: str) -> str | Non
             vector, lanes, element, value, place, _ = store.groups()
             bits = _BITS.get(element) or int(element[1:])
             helper = f"stream.{lanes}.{element}"
-            kinds[helper] = vector, int(lanes) * bits // 8, bits // 8
+            kinds[helper] = vector, min(int(lanes) * bits // 8, _LINE), bits // 8
             line = f"  call void @{helper}({vector} {value}, ptr {place})"
         elif line == "  ret void":
             lines.append("  call void @llvm.x86.sse.sfence()")  # before anybody is told that all is written
