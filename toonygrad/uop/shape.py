@@ -67,7 +67,12 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
 def infer(op: Op, src: tuple[UOp, ...], arg: Any) -> tuple[np.dtype, Shape]:
     """Data type and shape of `op` applied to `src` with `arg`."""
     if op in ELEMENTWISE:
-        return elementwise_dtype(op, src, arg), broadcast_shapes(*(s.shape for s in src))
+        shape = src[0].shape
+        for source in src:
+            if source.shape != shape:
+                shape = broadcast_shapes(*(s.shape for s in src))
+                break
+        return elementwise_dtype(op, src, arg), shape
     if op in _MOVED:
         return src[0].dtype, _MOVED[op](src[0].shape, arg)
     if op is Ops.REDUCE:
