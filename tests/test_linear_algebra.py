@@ -115,3 +115,11 @@ def test_products_with_a_vector_are_at_least_as_exact_as_blas():
     exact = a.astype(np.float64) @ b.astype(np.float64)
     ours, blas = np.asarray(xp.asarray(a) @ xp.asarray(b)), a @ b
     assert np.max(np.abs(ours - exact)) <= np.max(np.abs(blas - exact))
+
+
+def test_a_transposed_matrix_is_read_in_its_own_order():
+    x, y = xp.ones((5000, 64), dtype=xp.float32), xp.ones(5000, dtype=xp.float32)
+    xp.realize(x, y)
+    (kernel,) = xp.explain(x.T @ y).kernels
+    # Lanes are neighbours in memory; one result after the other would take an element of each cache line.
+    assert "for lane in range(width)" in kernel.function

@@ -43,9 +43,11 @@ def runs_along_columns(body: Body) -> bool:
         if node.op is Ops.ACCESS:
             steps = {atom: abs(coefficient) for atom, coefficient in zip(node.src, node.arg[2], strict=True)}
             unit = 1 if 1 in steps.values() else 2  # complex numbers lie two apart
+            # The vector that a matrix is multiplied by counts for little beside it.
+            elements = size_of([body.extents.get(atom, 1) for atom in steps])
             for atom, step in steps.items():
-                across += step == unit and atom is column
-                along += step == unit and atom in last
+                across += elements * (step == unit and atom is column)
+                along += elements * (step == unit and atom in last)
     return across > along
 
 
