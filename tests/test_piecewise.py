@@ -277,6 +277,22 @@ def test_what_leads_to_one_kernel() -> None:
         assert kernels(one) == 1
 
 
+def halo(ns: Any, x: Any) -> Any:
+    """Differences to neighbours on a torus, by borders of two cells around it."""
+    tall = ns.concat([x[-2:], x, x[:2]], axis=0)
+    wide = ns.concat([tall[:, -2:], tall, tall[:, :2]], axis=1)
+    return wide[4:, 2:-2] + wide[:-4, 2:-2] + wide[2:-2, 3:-1] - 3 * wide[2:-2, 1:-3]
+
+
+def test_borders_around_an_array_are_read_inside() -> None:
+    x, *_ = fields(300, 400)
+    result = halo(xp, x + 1)
+    assert kernels(result) == 1
+    np.testing.assert_array_equal(np.asarray(result), halo(np, np.asarray(x) + 1))
+    # Of what is in memory small parts stand for themselves.
+    np.testing.assert_array_equal(np.asarray(halo(xp, x)), halo(np, np.asarray(x)))
+
+
 def test_where_it_is_dear_the_source_is_stored() -> None:
     x, y, _ = fields(300, 400)
     twice = xp.exp(x)

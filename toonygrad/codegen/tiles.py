@@ -145,25 +145,16 @@ class Tiles(Builder):
         ]
         shifts = self.concrete(*(a for node in packed for a in node.src if a.op is Ops.PIECEWISE))
 
-        def wide_piece(above: UOp, below: UOp) -> list[UOp]:
-            rows = Side(row, self.atoms[row] - above, above, below, below - above)
-            return self.by_pieces(
-                self.atoms[column],
-                first_column,
-                last_column,
-                shifts,
-                lambda here, left, right, _: self._tile(
-                    packed, rows, Side(column, here - left, left, right, right - left), width, elements
-                ),
-            )
+        def in_rows(each: UOp, above: UOp, below: UOp, _: Sequence[UOp]) -> list[UOp]:
+            side = Side(row, each - above, above, below, below - above)
 
-        statements += self.by_pieces(
-            self.atoms[row],
-            first_row,
-            last_row,
-            shifts,
-            lambda _, above, below, __: wide_piece(above, below),
-        )
+            def in_columns(each: UOp, left: UOp, right: UOp, _: Sequence[UOp]) -> list[UOp]:
+                other = Side(column, each - left, left, right, right - left)
+                return self._tile(packed, side, other, width, elements)
+
+            return self.by_pieces(self.atoms[column], first_column, last_column, shifts, in_columns)
+
+        statements += self.by_pieces(self.atoms[row], first_row, last_row, shifts, in_rows)
         steps = size_of([body.extents[a] for a in others]) * down * across
         return self.finish([loop(step, LO, HI, statements)], steps, high * wide)
 

@@ -62,7 +62,7 @@ def _by_name(term: tuple[UOp, int]) -> tuple:
     if node.op is Ops.PIECEWISE:
         index, *sizes = node.src
         atoms = tuple(_by_name((atom, 1)) for atom in (index.src if index.op is Ops.AFFINE else (index,)))
-        return 2, tuple(size.arg for size in sizes), atoms
+        return 2, tuple(size.arg for size in sizes), atoms, index.arg
     return (0, *node.arg) if node.op is Ops.RANGE else (1, node.arg)
 
 

@@ -368,6 +368,8 @@ class Trace:
         if node.op is Ops.CONCAT or (node.op in ELEMENTWISE and self.work(node) > RECOMPUTE):
             mine = {a for index in indices for a in self._atoms(index)}
             reduced = [a for a in self.extents if a in mine and a not in self.domain]
+            if node.op is Ops.CONCAT and not reduced:
+                return None  # only tiles of a reduction need it in memory
             around = self.domain if self.outer is None or not reduced else self.outer
             enclosing = [*around, *reduced]
             first = enclosing[: len(mine)]
