@@ -84,7 +84,7 @@ def _lanes(memory: np.ndarray, axis: int) -> np.ndarray:
 
 def _put_back(lanes: np.ndarray, out: np.ndarray, axis: int) -> None:
     """Fill `out` with its lanes if those are a copy."""
-    if not np.shares_memory(lanes, out, max_work=1):
+    if not np.may_share_memory(lanes, out):
         moved = np.moveaxis(out, axis, -1)
         moved[...] = lanes.reshape(moved.shape)
 
