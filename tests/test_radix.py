@@ -1,4 +1,4 @@
-"""Sorting on all cores: NumPy's stable order, for any number of threads."""
+"""Sorting and searching on all cores: what NumPy finds, for any number of threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REAL = (dtypes.bool_, *dtypes.REAL_NUMERIC)
 @pytest.fixture
 def eager(monkeypatch):
     """Kernels sort arrays of any size, in blocks that these fill several of."""
-    for name in ("LEAST_SORTED", "LEAST_SORTED_LANE", "LEAST_ORDERED", "LEAST_ORDERED_LANE"):
+    for name in ("LEAST_SORTED", "LEAST_SORTED_LANE", "LEAST_ORDERED", "LEAST_ORDERED_LANE", "LEAST_SOUGHT"):
         monkeypatch.setattr(sorting, name, 1)
     monkeypatch.setattr(sorting, "LEAST_BLOCK", 16)
 
@@ -194,3 +194,34 @@ def test_keys_in_plain_python(kind):
         namespace[source.name](keys, some, every, np.zeros(1, "i8"), x.view("u4"), 50, 1, 50, 0, 1, 0, 0, 1)
     order = np.argsort(keys, kind="stable")
     np.testing.assert_array_equal(x[order], np.sort(x))
+
+
+# -- searching -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_places_of_values(eager, dtype, side):
+    for size, count in ((1, 1), (1, 70), (2, 3), (3, 129), (64, 64), (257, 1000)):
+        ordered, values = np.sort(filled(dtype, (size,))), filled(dtype, (count,))
+        with xp.config(compile="always", num_threads=2):
+            found, launched = launches(xp.searchsorted, xp.asarray(ordered), xp.asarray(values), side=side)
+        assert launched == 1
+        check(found, np.searchsorted(ordered, values, side=side))
+
+
+def test_places_of_values_in_views_and_in_nothing(eager):
+    ordered, values = np.arange(0, 100, 2.0), np.random.default_rng(5).uniform(-5, 105, (20, 30))
+    with xp.config(compile="always"):
+        given = xp.asarray(values)
+        check(xp.searchsorted(xp.asarray(ordered)[::3], given.T), np.searchsorted(ordered[::3], values.T))
+        check(xp.searchsorted(xp.asarray(ordered[:0]), given), np.zeros((20, 30), np.int64))
+        check(xp.searchsorted(xp.asarray(ordered), given[:0]), np.zeros((0, 30), np.int64))
+
+
+def test_few_values_are_left_to_numpy():
+    ordered = xp.asarray(np.arange(100_000.0))
+    for count, expected in ((sorting.LEAST_SOUGHT - 1, 0), (sorting.LEAST_SOUGHT, 1)):
+        found, launched = launches(xp.searchsorted, ordered, xp.asarray(np.arange(count) + 0.5))
+        check(found, np.arange(count) + 1)
+        assert launched == expected

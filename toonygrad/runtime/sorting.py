@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes
-from toonygrad.codegen import radix
+from toonygrad.codegen import bisection, radix
 from toonygrad.codegen.python_source import KernelSource
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.cache import obtain_kernel
@@ -29,6 +29,9 @@ __all__ = ["ON_ALL_CORES"]
 LEAST_SORTED, LEAST_SORTED_LANE = 1 << 14, 1 << 11
 LEAST_ORDERED, LEAST_ORDERED_LANE = 1 << 13, 1 << 9
 
+# Values sought from which on a kernel finds their places.
+LEAST_SOUGHT = 1 << 12
+
 # The most blocks to share out, and the fewest elements of a lane's blocks.
 MOST_BLOCKS, LEAST_BLOCK = 64, 1 << 13
 
@@ -38,7 +41,8 @@ POSITION_BITS = 32
 
 def _sort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
     axis, descending, stable = parameters
-    if out.size < LEAST_SORTED or out.shape[axis] < LEAST_SORTED_LANE:
+    is_complex = out.dtype in dtypes.COMPLEX_FLOATING
+    if is_complex or out.size < LEAST_SORTED or out.shape[axis] < LEAST_SORTED_LANE:
         EXTERNAL["sort"](sources, parameters, out)
         return
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
@@ -71,7 +75,18 @@ def _argsort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np
     _put_back(result, out, axis)
 
 
-ON_ALL_CORES: dict[str, Routine] = {"sort": _sort, "argsort": _argsort}
+def _searchsorted(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
+    ordered, values = (np.ascontiguousarray(source) for source in sources)
+    if ordered.dtype in dtypes.COMPLEX_FLOATING or out.size < LEAST_SOUGHT or not ordered.size:
+        EXTERNAL["searchsorted"](sources, parameters, out)
+        return
+    source = bisection.places_source(ordered.dtype, *parameters)
+    integers = [ordered.size, (ordered.size - 1).bit_length(), out.size]
+    buffers = [Buffer(out), Buffer(ordered), Buffer(values)]
+    _run(source, buffers, integers, -(-out.size // bisection.GROUP), LEAST_SOUGHT // bisection.GROUP)
+
+
+ON_ALL_CORES: dict[str, Routine] = {"sort": _sort, "argsort": _argsort, "searchsorted": _searchsorted}
 
 
 # -- lanes ---------------------------------------------------------------------------------------------------
@@ -144,7 +159,9 @@ def _strides(lanes: np.ndarray) -> list[int]:
     return [stride // lanes.itemsize for stride in lanes.strides]
 
 
-def _run(source: KernelSource, buffers: Sequence[Buffer], integers: Sequence[int], extent: int) -> None:
+def _run(
+    source: KernelSource, buffers: Sequence[Buffer], integers: Sequence[int], extent: int, grain: int = 1
+) -> None:
     kernel = obtain_kernel(source.text, source.name, source.parameters)
     pointers, numbers = array("q", [buffer.address for buffer in buffers]), array("q", integers)
-    launch(kernel.address, pointers.buffer_info()[0], numbers.buffer_info()[0], extent, 1)
+    launch(kernel.address, pointers.buffer_info()[0], numbers.buffer_info()[0], extent, grain)
