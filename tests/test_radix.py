@@ -141,6 +141,19 @@ def test_thresholds():
     assert launches(xp.sort, short)[1] == launches(xp.argsort, short)[1] == 0
 
 
+@pytest.mark.parametrize("shape", [(1000, 7), (7, 1000), (3, 40, 5), (2, 3), (0, 4), (60,)])
+def test_short_lanes_are_shared_out_among_threads(monkeypatch, shape):
+    monkeypatch.setattr(sorting, "LEAST_SHARED", 8)
+    x = filled(dtypes.float64, shape)
+    for threads in (1, 2, 5):
+        with xp.config(compile="always", num_threads=threads):
+            given = xp.asarray(x)
+            for axis in range(x.ndim):
+                order = stable_order(x, axis, True)
+                check(xp.argsort(given, axis=axis, descending=True), order)
+                same_bits(xp.sort(given, axis=axis, descending=True), np.take_along_axis(x, order, axis))
+
+
 def test_nothing_is_compiled_where_that_is_switched_off():
     x = np.random.default_rng(3).normal(size=100_000)
     with xp.config(compile="never"):

@@ -176,13 +176,23 @@ def count_source(key: np.dtype) -> KernelSource:
 def starts_source() -> KernelSource:
     """Counts become places: where in its lane the first key of each block with each digit goes."""
     body = f"""\
+    places = int64_scratch({DIGITS})
     for lane in range(lo, hi):
+        for digit in range({DIGITS}):
+            places[digit] = 0
+        for step in range(lane * blocks, (lane + 1) * blocks):
+            for digit in range({DIGITS}):
+                count = counts[step * {DIGITS} + digit]
+                counts[step * {DIGITS} + digit] = places[digit]
+                places[digit] = places[digit] + count
         total = 0
         for digit in range({DIGITS}):
-            for step in range(lane * blocks, (lane + 1) * blocks):
-                count = counts[step * {DIGITS} + digit]
-                counts[step * {DIGITS} + digit] = total
-                total = total + count
+            count = places[digit]
+            places[digit] = total
+            total = total + count
+        for step in range(lane * blocks, (lane + 1) * blocks):
+            for digit in range({DIGITS}):
+                counts[step * {DIGITS} + digit] = counts[step * {DIGITS} + digit] + places[digit]
 """
     return _source("radix_starts", (_pointer("counts", dtypes.int64), *_integers("blocks")), body)
 
