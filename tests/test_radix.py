@@ -64,10 +64,10 @@ def test_every_type_along_every_axis(eager, dtype, descending):
             with xp.config(compile="always", num_threads=2):
                 given = xp.asarray(x)
                 found, launched = launches(xp.argsort, given, axis=axis, descending=descending)
-                assert launched > 3
+                assert launched > 0
                 check(found, order)
                 found, launched = launches(xp.sort, given, axis=axis, descending=descending)
-                assert launched > 3
+                assert launched > 0
                 same_bits(found, np.take_along_axis(x, order, axis))
 
 
@@ -112,6 +112,31 @@ def test_equal_elements_stay(value):
     x = np.full(40_000, value, np.int64)
     check(xp.sort(xp.asarray(x)), x)
     check(xp.argsort(xp.asarray(x)), np.arange(40_000))
+
+
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_in_order_stays(eager, dtype, descending):
+    x = filled(dtype, (3, 200))
+    x = np.take_along_axis(x, stable_order(x, 1, descending), 1)
+    with xp.config(compile="always", num_threads=2):
+        given = xp.asarray(x)
+        found, launched = launches(xp.argsort, given, axis=1, descending=descending)
+        assert launched == 2
+        check(found, np.tile(np.arange(200), (3, 1)))
+        found, launched = launches(xp.sort, given, axis=1, descending=descending)
+        assert launched == 2
+        same_bits(found, x)
+
+
+@pytest.mark.parametrize("place", [0, 14, 15, 16, 17, 31, 198])
+def test_one_element_out_of_order(eager, place):
+    """Inside a block, and at the border between two."""
+    x = np.repeat(np.arange(100), 2)[None].repeat(2, 0)
+    x[1, place] += 3
+    with xp.config(compile="always"):
+        check(xp.sort(xp.asarray(x)), np.sort(x))
+        check(xp.argsort(xp.asarray(x)), np.argsort(x, kind="stable"))
 
 
 @pytest.mark.parametrize("bits", [8, 24, 40, 56])

@@ -21,6 +21,7 @@ __all__ = [
     "DIGITS",
     "PACKED",
     "count_source",
+    "disorder_source",
     "keys_source",
     "move_source",
     "positions_source",
@@ -44,6 +45,7 @@ def _integers(*names: str) -> tuple[Parameter, ...]:
 
 
 _SHAPE = _integers("length", "blocks", "block")
+_ELEMENTS = (*_SHAPE, *_integers("lane_stride", "stride", "flip"))
 
 
 def _source(name: str, parameters: tuple[Parameter, ...], body: str) -> KernelSource:
@@ -81,10 +83,33 @@ def _infinity_and_nan(key: np.dtype) -> tuple[str, str]:
     return f"{key.name}({infinity})", f"{key.name}({nan | 1 << (8 * key.itemsize - 1)})"
 
 
+@functools.cache
+def disorder_source(kind: str, key: np.dtype) -> KernelSource:
+    """Whether in each block an element comes before a lesser one: of the block, or the next block's first."""
+    lines = "\n            ".join(_key_lines(kind, key, distinct_zeros=False))
+    body = f"""\
+    mask = {key.name}(flip)
+    for step in range(lo, hi):
+        lane = quotient(step, blocks)
+        first = remainder(step, blocks) * block
+        found = 0
+        for i in range(first, minimum(first + block, length - 1)):
+            bits = x[lane * lane_stride + i * stride]
+            {lines}
+            before = value
+            bits = x[lane * lane_stride + (i + 1) * stride]
+            {lines}
+            found = found | int64(value < before)
+        disorder[step] = found
+"""
+    arrays = (_pointer("disorder", dtypes.int64), _pointer("x", key))
+    return _source(f"radix_disorder_{kind}_{key.name}", (*arrays, *_ELEMENTS), body)
+
+
 def _key_parameters(key: np.dtype, element: np.dtype) -> tuple[Parameter, ...]:
     outputs = (_pointer("keys", key), _pointer("some_bits", key), _pointer("all_bits", key))
     arrays = (*outputs, _pointer("zeros", dtypes.int64), _pointer("x", element))
-    return (*arrays, *_SHAPE, *_integers("lane_stride", "stride", "flip"))
+    return (*arrays, *_ELEMENTS)
 
 
 @functools.cache

@@ -54,11 +54,14 @@ def _sort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.nd
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
     bits, kind = _bits(given), given.dtype.kind
     keys = _Keys(bits.shape, bits.dtype, 0, descending)
-    negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits)
-    keys.sort(Buffer(_bits(result)), kind)
-    if stable and negative_zeros:
-        # Zeros are the only equal numbers that can be told apart: theirs go back in the order they came in.
-        result[result == 0] = given[given == 0]
+    if keys.are_in_order(radix.disorder_source(kind, bits.dtype), bits):
+        np.copyto(result, given)
+    else:
+        negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits)
+        keys.sort(Buffer(_bits(result)), kind)
+        if stable and negative_zeros:
+            # Only zeros are equal and can be told apart: theirs go back in the order they came in.
+            result[result == 0] = given[given == 0]
     _put_back(result, out, axis)
 
 
@@ -71,13 +74,16 @@ def _argsort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
     bits, kind = _bits(given), given.dtype.kind
     keys = _Keys(bits.shape, radix.PACKED, POSITION_BITS, descending)
-    if bits.itemsize < 8:
-        keys.fill(radix.positions_source(kind, bits.dtype, "all"), bits)
+    if keys.are_in_order(radix.disorder_source(kind, bits.dtype), bits):
+        result[...] = np.arange(length)
     else:
-        keys.fill(radix.positions_source(kind, bits.dtype, "low"), bits)
-        keys.sort()
-        keys.fill(radix.positions_source(kind, bits.dtype, "high"), bits)
-    keys.sort(Buffer(result), "position")
+        if bits.itemsize < 8:
+            keys.fill(radix.positions_source(kind, bits.dtype, "all"), bits)
+        else:
+            keys.fill(radix.positions_source(kind, bits.dtype, "low"), bits)
+            keys.sort()
+            keys.fill(radix.positions_source(kind, bits.dtype, "high"), bits)
+        keys.sort(Buffer(result), "position")
     _put_back(result, out, axis)
 
 
@@ -155,6 +161,15 @@ class _Keys:
         self._keys = pool.allocate(shape, dtype)
         self._counts = pool.allocate((self._steps, radix.DIGITS), dtypes.int64)
         self._differing = 0
+
+    def are_in_order(self, source: KernelSource, bits: np.ndarray) -> bool:
+        """Whether there is nothing to sort; what isn't in order mostly shows in the first block."""
+        disorder = pool.allocate((self._steps,), dtypes.int64)
+        for steps in (1, self._steps):
+            _run(source, [disorder, Buffer(bits)], [*self._sizes, *_strides(bits), self._flip], steps)
+            if disorder.array[:steps].any():
+                return False
+        return True
 
     def fill(self, source: KernelSource, bits: np.ndarray) -> bool:
         """Compute the keys; whether the kernel noted a -0."""
