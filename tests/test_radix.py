@@ -20,10 +20,11 @@ REAL = (dtypes.bool_, *dtypes.REAL_NUMERIC)
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Kernels sort arrays of any size, in blocks that these fill several of."""
+    """Kernels sort arrays of any size, some lanes at a time, in blocks that these fill several of."""
     for name in ("LEAST_SORTED", "LEAST_SORTED_LANE", "LEAST_ORDERED", "LEAST_ORDERED_LANE", "LEAST_SOUGHT"):
         monkeypatch.setattr(sorting, name, 1)
     monkeypatch.setattr(sorting, "LEAST_BLOCK", 16)
+    monkeypatch.setattr(sorting, "BYTES_AT_ONCE", 500)
 
 
 def filled(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
@@ -122,10 +123,10 @@ def test_what_is_in_order_stays(eager, dtype, descending):
     with xp.config(compile="always", num_threads=2):
         given = xp.asarray(x)
         found, launched = launches(xp.argsort, given, axis=1, descending=descending)
-        assert launched == 2
+        assert 2 <= launched <= 6  # two for each part, which has at least a lane
         check(found, np.tile(np.arange(200), (3, 1)))
         found, launched = launches(xp.sort, given, axis=1, descending=descending)
-        assert launched == 2
+        assert 2 <= launched <= 6  # two for each part, which has at least a lane
         same_bits(found, x)
 
 

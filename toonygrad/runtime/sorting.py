@@ -7,7 +7,7 @@ the same order of equal elements. May import the other rooms of the runtime, and
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -32,6 +32,10 @@ __all__ = ["ON_ALL_CORES"]
 LEAST_SORTED, LEAST_SORTED_LANE = 1 << 14, 1 << 11
 LEAST_ORDERED, LEAST_ORDERED_LANE = 1 << 13, 1 << 8
 
+# Keys of several lanes go through all their passes together, so many for each thread: they and the copy that a
+# pass makes stay in the cache. 1000 lanes of 4000 float64 all at once took 1.5 times as long.
+BYTES_AT_ONCE = 1 << 20
+
 # Elements that are worth a thread where NumPy sorts short lanes: a millisecond, and a thread is made in 0.1.
 LEAST_SHARED = 1 << 17
 
@@ -52,17 +56,22 @@ def _sort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.nd
         _by_numpy("sort", sources[0], parameters, out)
         return
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
+    for part in _parts(given.shape, given.itemsize):
+        _sort_lanes(given[part], result[part], descending, stable)
+    _put_back(result, out, axis)
+
+
+def _sort_lanes(given: np.ndarray, result: np.ndarray, descending: bool, stable: bool) -> None:
     bits, kind = _bits(given), given.dtype.kind
     keys = _Keys(bits.shape, bits.dtype, 0, descending)
     if keys.are_in_order(radix.disorder_source(kind, bits.dtype), bits):
         np.copyto(result, given)
-    else:
-        negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits)
-        keys.sort(Buffer(_bits(result)), kind)
-        if stable and negative_zeros:
-            # Only zeros are equal and can be told apart: theirs go back in the order they came in.
-            result[result == 0] = given[given == 0]
-    _put_back(result, out, axis)
+        return
+    negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits)
+    keys.sort(Buffer(_bits(result)), kind)
+    if stable and negative_zeros:
+        # Zeros are the only equal numbers that can be told apart: theirs go back in the order they came in.
+        result[result == 0] = given[given == 0]
 
 
 def _argsort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
@@ -72,19 +81,24 @@ def _argsort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np
         _by_numpy("argsort", sources[0], parameters, out)
         return
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
+    for part in _parts(given.shape, radix.PACKED.itemsize):
+        _order_lanes(given[part], result[part], descending)
+    _put_back(result, out, axis)
+
+
+def _order_lanes(given: np.ndarray, result: np.ndarray, descending: bool) -> None:
     bits, kind = _bits(given), given.dtype.kind
     keys = _Keys(bits.shape, radix.PACKED, POSITION_BITS, descending)
     if keys.are_in_order(radix.disorder_source(kind, bits.dtype), bits):
-        result[...] = np.arange(length)
+        result[...] = np.arange(given.shape[1])
+        return
+    if bits.itemsize < 8:
+        keys.fill(radix.positions_source(kind, bits.dtype, "all"), bits)
     else:
-        if bits.itemsize < 8:
-            keys.fill(radix.positions_source(kind, bits.dtype, "all"), bits)
-        else:
-            keys.fill(radix.positions_source(kind, bits.dtype, "low"), bits)
-            keys.sort()
-            keys.fill(radix.positions_source(kind, bits.dtype, "high"), bits)
-        keys.sort(Buffer(result), "position")
-    _put_back(result, out, axis)
+        keys.fill(radix.positions_source(kind, bits.dtype, "low"), bits)
+        keys.sort()
+        keys.fill(radix.positions_source(kind, bits.dtype, "high"), bits)
+    keys.sort(Buffer(result), "position")
 
 
 def _searchsorted(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.ndarray) -> None:
@@ -107,6 +121,13 @@ ON_ALL_CORES: dict[str, Routine] = {"sort": _sort, "argsort": _argsort, "searchs
 def _lanes(memory: np.ndarray, axis: int) -> np.ndarray:
     """What lies along an axis as rows: a view if strides can express that, else a copy."""
     return np.moveaxis(memory, axis, -1).reshape(-1, memory.shape[axis])
+
+
+def _parts(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
+    """Which lanes are sorted together."""
+    lanes, length = shape
+    together = max(1, settings.num_threads * BYTES_AT_ONCE // (length * itemsize))
+    return (slice(lane, lane + together) for lane in range(0, lanes, together))
 
 
 def _put_back(lanes: np.ndarray, out: np.ndarray, axis: int) -> None:
