@@ -123,16 +123,10 @@ def unique_all(x: Array, /) -> UniqueAll:
     -----
     The standard's "Set functions", `unique_all`.
     """
-    values, indices, inverse, counts = np.unique(
-        _computed("unique_all", x),
-        return_index=True,
-        return_inverse=True,
-        return_counts=True,
-        equal_nan=False,
-    )
-    return UniqueAll(
-        from_numpy(values), _positions(indices), _positions(inverse.reshape(x.shape)), _positions(counts)
-    )
+    order, ordered = _order("unique_all", x)
+    first = _first_of_equal(ordered)
+    inverse = _inverse(order, first, x.shape)
+    return UniqueAll(from_numpy(ordered[first]), from_numpy(order[first]), inverse, _counts(first))
 
 
 def unique_counts(x: Array, /) -> UniqueCounts:
@@ -161,8 +155,9 @@ def unique_counts(x: Array, /) -> UniqueCounts:
     -----
     The standard's "Set functions", `unique_counts`.
     """
-    values, counts = np.unique(_computed("unique_counts", x), return_counts=True, equal_nan=False)
-    return UniqueCounts(from_numpy(values), _positions(counts))
+    ordered = _ordered("unique_counts", x)
+    first = _first_of_equal(ordered)
+    return UniqueCounts(from_numpy(ordered[first]), _counts(first))
 
 
 def unique_inverse(x: Array, /) -> UniqueInverse:
@@ -191,8 +186,9 @@ def unique_inverse(x: Array, /) -> UniqueInverse:
     -----
     The standard's "Set functions", `unique_inverse`.
     """
-    values, inverse = np.unique(_computed("unique_inverse", x), return_inverse=True, equal_nan=False)
-    return UniqueInverse(from_numpy(values), _positions(inverse.reshape(x.shape)))
+    order, ordered = _order("unique_inverse", x)
+    first = _first_of_equal(ordered)
+    return UniqueInverse(from_numpy(ordered[first]), _inverse(order, first, x.shape))
 
 
 def unique_values(x: Array, /) -> Array:
@@ -219,12 +215,48 @@ def unique_values(x: Array, /) -> Array:
     -----
     The standard's "Set functions", `unique_values`.
     """
-    return from_numpy(np.unique(_computed("unique_values", x), equal_nan=False))
+    ordered = _ordered("unique_values", x)
+    return from_numpy(ordered[_first_of_equal(ordered)])
 
 
-def _computed(call: str, x: Array) -> np.ndarray:
-    return realized(from_node(array_node(call, x))).array
+def _ordered(call: str, x: Array) -> np.ndarray:
+    """All elements in order, equal ones as they stand."""
+    node = record.flat(array_node(call, x))
+    if node.dtype in dtypes.COMPLEX_FLOATING:
+        return np.sort(_elements(node), kind="stable")
+    return _elements(record.external("sort", (0, False, True), node.dtype, node.shape, node))
 
 
-def _positions(found: np.ndarray) -> Array:
-    return from_numpy(found.astype(dtypes.INDEX, copy=False))
+def _order(call: str, x: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the order of the elements, and the elements in it; equal ones as they stand."""
+    node = record.flat(array_node(call, x))
+    if node.dtype in dtypes.COMPLEX_FLOATING:
+        order = from_numpy(np.argsort(_elements(node), kind="stable"))
+    else:
+        order = from_node(record.external("argsort", (0, False, True), dtypes.INDEX, node.shape, node))
+    positions = realized(order).array
+    return positions, _elements(record.gather(node, [array_node(call, order)], (0,), 0, call))
+
+
+def _elements(node: record.Node) -> np.ndarray:
+    return realized(from_node(node)).array
+
+
+def _first_of_equal(ordered: np.ndarray) -> np.ndarray:
+    """Which elements differ from the one before."""
+    differs = np.ones(ordered.shape, bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=differs[1:])
+    return differs
+
+
+def _counts(first: np.ndarray) -> Array:
+    return from_numpy(np.diff(np.flatnonzero(first), append=first.size))
+
+
+def _inverse(order: np.ndarray, first: np.ndarray, shape: tuple[int, ...]) -> Array:
+    """For each element which of the distinct ones it is."""
+    number = np.cumsum(first)
+    number -= 1
+    inverse = np.empty_like(order)
+    inverse[order] = number
+    return from_numpy(inverse.reshape(shape))

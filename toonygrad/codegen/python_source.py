@@ -93,7 +93,7 @@ class KernelSource:
 def python_source(nest: Nest) -> KernelSource:
     """The source of a loop nest."""
     writer = _Writer(nest.body)
-    writer.block(nest.body.src, 1)
+    writer.kernel(nest.body.src)
     arguments = nest.arguments
     parameters = [
         Parameter(pointer.arg[0], "pointer", pointer.dtype) for _, pointer in arguments.ordered_pointers()
@@ -124,7 +124,7 @@ class _Writer:
         order = toposort(body)
         self.lines: list[str] = []
         self.names: dict[UOp, str] = {}
-        self.checks = any(node.op is Ops.CHECKED for node in order)
+        self.checks = sorted({node.arg for node in order if node.op is Ops.CHECKED})
         self._count = 0
         self._uses = dict.fromkeys(order, 0)
         self._mutable: dict[UOp, frozenset[UOp]] = {}
@@ -141,6 +141,19 @@ class _Writer:
                 self._index.add(node)
 
     # -- statements ------------------------------------------------------------------------------------------
+
+    def kernel(self, statements: Sequence[UOp]) -> None:
+        """Write the function's statements.
+
+        Whether an index was out of bounds is kept in a local to the end: with a store in the loop a gather of
+        5 M float64 took 1.5 times as long.
+        """
+        for check in self.checks:
+            self._line(1, f"outside{check} = False")
+        self.block(statements, 1)
+        for check in self.checks:
+            self._line(1, f"if outside{check}:")
+            self._line(2, f"status[{check}] = 1")
 
     def block(self, statements: Sequence[UOp], depth: int) -> None:
         """Write statements in order, indented `depth` times."""
@@ -281,8 +294,10 @@ class _Writer:
             self._binding[node] = _PRECEDENCE[Ops.NE]
             return f"{text} != 0"
         if op is Ops.CHECKED:
-            self._line(depth, f"if {given[1]}:")
-            self._line(depth + 1, f"status[{node.arg}] = 1")
+            noted, condition = f"outside{node.arg}", given[1]
+            if self._binding[node.src[1]] < _PRECEDENCE[Ops.OR]:
+                condition = f"({condition})"
+            self._line(depth, f"{noted} = {noted} | {condition}")
             self._binding[node] = self._binding[node.src[0]]
             return given[0]
         if op is Ops.PIECEWISE:

@@ -22,6 +22,7 @@ from toonygrad.runtime.cache import obtain_kernel
 from toonygrad.runtime.compile import NativeKernel, scalar_bits
 from toonygrad.runtime.external import EXTERNAL
 from toonygrad.runtime.interpreter import leaf_value, operation
+from toonygrad.runtime.sorting import ON_ALL_CORES
 from toonygrad.runtime.streaming import cache_bytes
 from toonygrad.runtime.threads import launch
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, View, schedule
@@ -336,7 +337,8 @@ class RoutineStep(RunStep):
         sources = [_seen(values[slot].array, movements) for slot, movements in self._views]
         with np.errstate(all="ignore"):
             if node.op is Ops.EXTERNAL:
-                EXTERNAL[node.arg[0]](sources, node.arg[1], out.array)
+                name, parameters = node.arg[:2]
+                (ON_ALL_CORES.get(name) or EXTERNAL[name])(sources, parameters, out.array)
             elif node.op is Ops.CONCAT:
                 np.concatenate(sources, axis=node.arg, out=out.array)
             else:
