@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Where the system doesn't say.
@@ -16,6 +17,9 @@ _USUAL_CACHE_BYTES = 32 << 20
 
 # Optimised by LLVM, the loop over whole vectors begins with this; what is left over isn't worth the trouble.
 _VECTOR_LOOP = "vector.body"
+# Instructions for each vector of results from which on a loop computes longer than it waits for memory: a
+# second form would only take its time to compile.
+_MOST_INSTRUCTIONS = 128
 _LABEL = re.compile(r"^([\w.]+):")
 _SCOPE = re.compile(r'^!(\d+) = distinct !\{!\d+, !\d+, !"[^"]*: %arg\.(out\d+)"\}$', re.MULTILINE)
 _SCOPES = re.compile(r"^!(\d+) = !\{!(\d+)\}$", re.MULTILINE)
@@ -65,19 +69,24 @@ def with_streaming(module: str, source: str, entry: str, name: str) -> str | Non
     begin = module.index(f"define void @{entry}(")
     end = module.index("\n}\n", begin) + 3
     kinds: dict[str, tuple[str, int, int]] = {}
-    lines, inside = [], False
-    for line in module[begin:end].splitlines():
-        if label := _LABEL.match(line):
-            inside = label[1].startswith(_VECTOR_LOOP)
-        if inside and (store := _STORE.match(line)) and store[6] in lists:
-            vector, lanes, element, value, place, _ = store.groups()
-            bits = _BITS.get(element) or int(element[1:])
-            helper = f"stream.{lanes}.{element}"
-            kinds[helper] = vector, min(int(lanes) * bits // 8, _LINE), bits // 8
-            line = f"  call void @{helper}({vector} {value}, ptr {place})"
-        elif line == "  ret void":
-            lines.append("  call void @llvm.x86.sse.sfence()")  # before anybody is told that all is written
-        lines.append(line)
+    lines: list[str] = []
+    for block in _blocks(module[begin:end].splitlines()):
+        stores = {
+            k: found for k, line in enumerate(block) if (found := _STORE.match(line)) and found[6] in lists
+        }
+        label = _LABEL.match(block[0])
+        if label and label[1].startswith(_VECTOR_LOOP) and len(block) <= _MOST_INSTRUCTIONS * len(stores):
+            for k, store in stores.items():
+                vector, lanes, element, value, place, _ = store.groups()
+                bits = _BITS.get(element) or int(element[1:])
+                helper = f"stream.{lanes}.{element}"
+                kinds[helper] = vector, min(int(lanes) * bits // 8, _LINE), bits // 8
+                block[k] = f"  call void @{helper}({vector} {value}, ptr {place})"
+        if block[-1] == "  ret void":
+            block.insert(
+                -1, "  call void @llvm.x86.sse.sfence()"
+            )  # before anybody is told that all is written
+        lines += block
     if not kinds:
         return None
     metadata = 1 + max(int(number) for number in re.findall(r"^!(\d+) =", module, re.MULTILINE))
@@ -90,6 +99,18 @@ def with_streaming(module: str, source: str, entry: str, name: str) -> str | Non
     lines[0] = lines[0].replace(f"@{entry}(", f"@{name}(")
     declared = "declare void @llvm.x86.sse.sfence()\n"
     return "\n".join([module, *lines, *helpers, declared, f"!{metadata} = !{{i32 1}}\n"])
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
+    """The head of a function with its first block, the other blocks, and what closes it."""
+    block: list[str] = []
+    for line in lines:
+        if block and (_LABEL.match(line) or line == "}"):
+            yield block
+            block = []
+        if line:
+            block.append(line)
+    yield block
 
 
 @functools.cache
