@@ -15,7 +15,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.realize import realize_nodes
-from toonygrad.runtime.buffer import Buffer
+from toonygrad.runtime import selection
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
@@ -93,6 +93,10 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     IndexError
         As of `movement`, or a mask of another shape.
     """
+    mask = mask_of_all(items, node.shape)
+    if mask is not None and mask.shape:
+        chosen, given = realize_nodes([mask, node])
+        return UOp.new(Ops.BUFFER, (), selection.selected(chosen.arg.array, given.arg.array))
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -161,10 +165,19 @@ def numpy_key(
 def true_positions(node: UOp) -> list[UOp]:
     """Positions of the elements of `node` that aren't zero, which it computes.
 
-    In row-major order: int64, one node for each of its axes.
+    In row-major order: int64, one node for each of its axes. Of several axes they are recorded from the
+    positions among all elements.
     """
+    shape = node.shape
     (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    return [UOp.new(Ops.BUFFER, (), Buffer(positions)) for positions in np.nonzero(node.arg.array)]
+    place = UOp.new(Ops.BUFFER, (), selection.true_positions(node.arg.array))
+    found: list[UOp] = []
+    for size in reversed(shape[1:]):
+        extent = UOp.scalar(max(size, 1), dtypes.INDEX)
+        outer = place.alu(Ops.FLOORDIV, extent)
+        found.append(place - outer * extent)
+        place = outer
+    return [place, *reversed(found)]
 
 
 def mask_of_all(items: Sequence[Item], shape: Shape) -> UOp | None:

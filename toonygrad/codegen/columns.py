@@ -5,7 +5,7 @@ generate.py asks `runs_along_columns` and builds `Columns`, on what reductions.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from toonygrad.codegen.loops import (
     COLUMN_BLOCK,
@@ -17,6 +17,7 @@ from toonygrad.codegen.loops import (
     LO,
     MOST_WIDE,
     ZERO,
+    Builder,
     Nest,
     assign,
     evenly,
@@ -49,6 +50,35 @@ def runs_along_columns(body: Body) -> bool:
                 across += elements * (step == unit and atom is column)
                 along += elements * (step == unit and atom in last)
     return across > along
+
+
+def in_groups_of_rows(
+    builder: Builder,
+    each: UOp,
+    bounds: tuple[UOp, UOp],
+    lane: UOp,
+    width: UOp,
+    one_row: Callable[[UOp], Sequence[UOp]],
+) -> list[UOp]:
+    """Loops over rows `each` and their lanes, several rows at once: a lane's total then stays in a register.
+
+    Parameters
+    ----------
+    one_row : the statements for a lane of the row that a node stands for
+    """
+    begin, end = bounds
+    loops, singly = [], one_row(each)
+    if not any(node.op is Ops.GUARDED for node in toposort(*singly)):
+        # The guards of several rows aren't told apart, so this is for the others.
+        k, group, member = variable(each.arg), range_("group"), range_("member")
+        groups = quotient(end - begin if begin is not ZERO else end, UOp.const(COLUMN_ROWS, end.dtype))
+        place = group * COLUMN_ROWS + member
+        here = assign(k, begin + place if begin is not ZERO else place)
+        rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *one_row(k)])
+        lanes = builder.by_pieces(lane, ZERO, width, [rows], lambda *parts: [loop(*parts)])
+        loops = [loop(group, ZERO, groups, lanes)]
+        begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
+    return [*loops, loop(each, begin, end, builder.inner_loop(lane, ZERO, width, singly))]
 
 
 class Columns(Reducing):
@@ -119,18 +149,7 @@ class Columns(Reducing):
 
         assigned, start, stop = self.bounds(over[0], chunk, length)
         begin, end = (start, stop) if len(over) == 1 else (ZERO, self.extent(last))
-        loops, one_row = [], added(each)
-        if not any(node.op is Ops.GUARDED for node in toposort(*one_row)):
-            # The guards of several rows aren't told apart, so this is for the others.
-            k, group, member = variable(each.arg), range_("group"), range_("member")
-            groups = quotient(end - begin if begin is not ZERO else end, UOp.const(COLUMN_ROWS, end.dtype))
-            place = group * COLUMN_ROWS + member
-            here = assign(k, begin + place if begin is not ZERO else place)
-            rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *added(k)])
-            lanes = self.by_pieces(lane, ZERO, width, [rows], lambda *parts: [loop(*parts)])
-            loops = [loop(group, ZERO, groups, lanes)]
-            begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
-        loops.append(loop(each, begin, end, self.inner_loop(lane, ZERO, width, one_row)))
+        loops = in_groups_of_rows(self, each, (begin, end), lane, width, added)
         for a in reversed(over[1:-1]):
             loops = [loop(self.atoms[a], ZERO, self.extent(a), loops)]
         if len(over) > 1:

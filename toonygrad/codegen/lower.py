@@ -214,12 +214,14 @@ class Arguments:
     Attributes
     ----------
     pointers : (is it an output, which array, first element) for each pointer, in order
+    carries : the pointers to what is carried between chunks of scans, by the scan's number
     integers : names and values, for this shape, of the sizes and strides
     numbers : the scalars by (position, part) and type
     """
 
     def __init__(self) -> None:
         self.pointers: dict[tuple[bool, int, int], UOp] = {}
+        self.carries: dict[int, UOp] = {}
         self.integers: dict[str, int] = {}
         self.numbers: dict[UOp, None] = {}
         self._strides: dict[tuple[bool, int, int], UOp] = {}
@@ -239,8 +241,13 @@ class Arguments:
             self.pointers[key] = UOp.new(Ops.POINTER, (), (name, dtype))
         return self.pointers[key]
 
+    def carry(self, number: int, dtype: np.dtype) -> UOp:
+        """The pointer to what the plan carries from chunk to chunk of a kernel's scans, by their number."""
+        name = UOp.new(Ops.POINTER, (), (f"carry{number}", dtype))
+        return self.carries.setdefault(number, name)
+
     def ordered_pointers(self) -> list[tuple[tuple[bool, int, int], UOp]]:
-        """The pointers as a kernel takes them, outputs first."""
+        """The pointers to arrays as a kernel takes them, outputs first; after them come the carries."""
         return sorted(self.pointers.items(), key=lambda item: not item[0][0])
 
     def stride(self, output: bool, array: int, value: int) -> UOp:

@@ -95,9 +95,8 @@ def python_source(nest: Nest) -> KernelSource:
     writer = _Writer(nest.body)
     writer.kernel(nest.body.src)
     arguments = nest.arguments
-    parameters = [
-        Parameter(pointer.arg[0], "pointer", pointer.dtype) for _, pointer in arguments.ordered_pointers()
-    ]
+    pointers = [*(pointer for _, pointer in arguments.ordered_pointers()), *arguments.carries.values()]
+    parameters = [Parameter(pointer.arg[0], "pointer", pointer.dtype) for pointer in pointers]
     if writer.checks:
         parameters.append(Parameter("status", "pointer", dtypes.int64))
     parameters += [Parameter(name, "integer", dtypes.int64) for name in arguments.integers]

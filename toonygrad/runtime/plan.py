@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from toonygrad.codegen.generate import generate
+from toonygrad.codegen.loops import Carried
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.cache import obtain_kernel
@@ -258,6 +259,8 @@ class CompiledStep(RunStep):
             (output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
             for (output, k, offset), pointer in arguments.ordered_pointers()
         ]
+        self._carried = nest.carried
+        self._place = {name: place for place, name in enumerate(arguments.integers)}
         self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
         first = len(arguments.integers)
         self._numbers = [
@@ -283,12 +286,16 @@ class CompiledStep(RunStep):
         addresses = array(
             "q", [(made[k] if output else values[k]).address + offset for output, k, offset in self._pointers]
         )
+        carries: Sequence[Buffer] = ()
+        if self._carried is not None:
+            carries = self._carries(self._carried)
+            addresses.extend(carry.address for carry in carries)
         checks = self._checks
         if checks:
             status = array("q", [0] * len(checks))
             addresses.append(status.buffer_info()[0])
         integers = self._integers
-        if self._numbers:
+        if self._numbers or carries:
             integers = integers[:]
             for place, slot, part, dtype in self._numbers:
                 value = values[slot].arg
@@ -297,7 +304,14 @@ class CompiledStep(RunStep):
                 integers[place] = scalar_bits(dtype, value)
         pointed, counted = addresses.buffer_info()[0], integers.buffer_info()[0]
         address = native.streaming_address if self._streams else native.address
-        launch(address, pointed, counted, self._extent, self._grain)
+        if carries:
+
+            def run(extent: int) -> int:
+                return launch(address, pointed, counted, extent, self._grain)
+
+            quietly(self._run_waves, carries, integers, run)
+        else:
+            launch(address, pointed, counted, self._extent, self._grain)
         if checks:
             for (call, axis, size), outside in zip(checks, status, strict=True):
                 if outside:
@@ -310,6 +324,31 @@ class CompiledStep(RunStep):
                         values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
         for slot in self.dead:
             values[slot] = None
+
+    @staticmethod
+    def _carries(carried: Carried) -> list[Buffer]:
+        """Memory for what goes from chunk to chunk of the kernel's scans, and before their first chunk."""
+        made = []
+        for _, dtype, start in carried.kinds:
+            made.append(pool.allocate((carried.chunks + 1, carried.results), dtype))
+            made[-1].array[0] = start
+        return made
+
+    def _run_waves(self, carries: Sequence[Buffer], integers: array[int], run: Callable[[int], int]) -> None:
+        """Run scans in chunks, a wave of them at once: for their totals, and from what stands before each."""
+        assert self._carried is not None
+        chunks, wave = self._carried.chunks, self._carried.wave
+        first_chunk, count, storing = (self._place[name] for name in ("first_chunk", "chunks", "storing"))
+        for first in range(0, chunks, wave):
+            last = min(first + wave, chunks)
+            extent = self._extent // chunks * (last - first)
+            integers[first_chunk], integers[count], integers[storing] = first, last - first, 0
+            run(extent)
+            for carry, (op, _, _) in zip(carries, self._carried.kinds, strict=True):
+                totals = carry.array[first : last + 1]
+                _COMBINE[op].accumulate(totals, axis=0, out=totals)
+            integers[storing] = 1
+            run(extent)
 
 
 def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
