@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen.transcendental_arithmetic import DOUBLE, SINGLE, Format
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.pattern import PatternMatcher, UPat
@@ -32,6 +33,11 @@ def _unsigned(dtype: np.dtype) -> np.dtype:
 
 # -- division of integers ----------------------------------------------------------------------------------
 
+# Processors divide vectors of floats, not of integers. Integers in [-this, this), which `rounder` converts,
+# divide as float64: a quotient that isn't whole is further from the next integer than rounding moves it, so
+# its floor is exact, and so is what remains. The same holds for 16 bits in float32.
+MOST_AS_FLOAT = 2**51
+
 
 def _is_safe_constant(y: UOp) -> bool:
     return y.op is Ops.CONST and y.arg not in (0, -1)
@@ -47,8 +53,9 @@ def _safe_divisor(y: UOp) -> UOp:
     return unsafe.where(UOp.const(1, y.dtype), y)
 
 
-def floor_division(x: UOp, y: UOp) -> UOp:
-    """x // y: the truncated quotient, less one where signs differ and something remains; by 0 it is 0."""
+def _long_floor_division(x: UOp, y: UOp) -> UOp:
+    """x // y of 64 bits, by 0 as by 1: the truncated quotient, less one where signs differ and something
+    remains."""
     divisor = _safe_divisor(y)
     quotient = x.alu(Ops.QUOTIENT, divisor)
     if x.dtype in dtypes.SIGNED:
@@ -57,17 +64,70 @@ def floor_division(x: UOp, y: UOp) -> UOp:
         quotient = quotient - below.cast(x.dtype)
         if not _is_safe_constant(y):
             quotient = y.eq(-1).where(UOp.const(0, x.dtype) - x, quotient)
-    return quotient if _is_safe_constant(y) else y.eq(0).where(UOp.const(0, x.dtype), quotient)
+    return quotient
 
 
-def remainder(x: UOp, y: UOp) -> UOp:
-    """x % y with the sign of y; by 0 it is 0."""
+def _long_remainder(x: UOp, y: UOp) -> UOp:
+    """x % y of 64 bits."""
     divisor = _safe_divisor(y)
     rest = x.alu(Ops.MODULO, divisor)
     if x.dtype in dtypes.UNSIGNED:
         return rest
     across = rest.ne(0) & (rest ^ divisor < 0)
     return across.where(rest + divisor, rest)
+
+
+def _format(dtype: np.dtype) -> Format:
+    return SINGLE if dtype.itemsize <= 2 else DOUBLE
+
+
+def _as_float(x: UOp) -> UOp:
+    """`x` as a float that holds it exactly; 64 bits by way of the pattern, since AVX2 can't convert them."""
+    form = _format(x.dtype)
+    if x.dtype.itemsize < 8:
+        return x.cast(form.floating)
+    return (x.cast(form.integer) + form.rounder_bits).bitcast(form.floating) - form.rounder
+
+
+def _as_integer(x: UOp, dtype: np.dtype) -> UOp:
+    """An integral float as `dtype`, wrapping: its digits stand in the low bits of the pattern of a sum."""
+    form = _format(dtype)
+    pattern = (x + form.rounder).bitcast(form.integer)
+    return (pattern if dtype.itemsize < 8 else pattern - form.rounder_bits).cast(dtype)
+
+
+def _divided(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    """The floored quotient and the remainder as floats, where both are converted exactly; by 0 as by 1."""
+    safe = y if _is_safe_constant(y) else y.eq(0).where(UOp.const(1, y.dtype), y)
+    numerator, divisor = _as_float(x), _as_float(safe)
+    quotient = (numerator / divisor).alu(Ops.FLOOR)
+    return quotient, numerator - quotient * divisor
+
+
+def _are_exact_floats(x: UOp, y: UOp) -> UOp:
+    def inside(x: UOp) -> UOp:
+        if x.dtype in dtypes.UNSIGNED:
+            return x < MOST_AS_FLOAT
+        # Read as unsigned, what lies below is huge.
+        return (x + MOST_AS_FLOAT).cast(dtypes.uint64) < 2 * MOST_AS_FLOAT
+
+    return inside(x) & inside(y)
+
+
+def floor_division(x: UOp, y: UOp) -> UOp:
+    """x // y; by 0 it is 0."""
+    quotient = _as_integer(_divided(x, y)[0], x.dtype)
+    if x.dtype.itemsize == 8:
+        quotient = quotient.alu(Ops.GUARDED, _long_floor_division(x, y), _are_exact_floats(x, y))
+    return quotient if _is_safe_constant(y) else y.eq(0).where(UOp.const(0, x.dtype), quotient)
+
+
+def remainder(x: UOp, y: UOp) -> UOp:
+    """x % y with the sign of y; by 0 it is 0."""
+    rest = _as_integer(_divided(x, y)[1], x.dtype)
+    if x.dtype.itemsize == 8:
+        rest = rest.alu(Ops.GUARDED, _long_remainder(x, y), _are_exact_floats(x, y))
+    return rest
 
 
 # -- division of floats ------------------------------------------------------------------------------------

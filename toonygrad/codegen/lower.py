@@ -255,8 +255,8 @@ class Arguments:
     def flat(self, output: bool, array: int, terms: Iterable[tuple[UOp, int]], part: int = 0) -> UOp:
         """The index arithmetic: the sum of stride * atom, and the part of a complex number as text.
 
-        Both parts are read from one pointer so that LLVM sees them to be neighbours: it then loads vectors and
-        shuffles, where it would gather and scatter, in a quarter of the time for a product.
+        Both parts are read from one pointer so that LLVM sees them to be neighbours: it then loads vectors
+        and shuffles, where it would gather and scatter, in a quarter of the time for a product.
         """
         terms = list(terms)
         # What loops vectorise by is part of the source: steps of one, and of two, which complex numbers take.
