@@ -37,44 +37,14 @@ def _unsigned(dtype: np.dtype) -> np.dtype:
 # divide as float64: a quotient that isn't whole is further from the next integer than rounding moves it, so
 # its floor is exact, and so is what remains. The same holds for 16 bits in float32.
 MOST_AS_FLOAT = 2**51
+# What a rounded quotient of rounded operands is multiplied by so that it is never too large.
+BELOW = 1 - 2.0**-50
 
 
-def _is_safe_constant(y: UOp) -> bool:
-    return y.op is Ops.CONST and y.arg not in (0, -1)
-
-
-def _safe_divisor(y: UOp) -> UOp:
-    """`y`, but 1 in place of 0 and -1: by 1 nothing traps, and the remainder is theirs, 0."""
-    if _is_safe_constant(y):
-        return y
-    unsafe = y.eq(0)
-    if y.dtype in dtypes.SIGNED:
-        unsafe = unsafe | y.eq(-1)
-    return unsafe.where(UOp.const(1, y.dtype), y)
-
-
-def _long_floor_division(x: UOp, y: UOp) -> UOp:
-    """x // y of 64 bits, by 0 as by 1: the truncated quotient, less one where signs differ and something
-    remains."""
-    divisor = _safe_divisor(y)
-    quotient = x.alu(Ops.QUOTIENT, divisor)
-    if x.dtype in dtypes.SIGNED:
-        rest = x - quotient * divisor
-        below = rest.ne(0) & (rest ^ divisor < 0)
-        quotient = quotient - below.cast(x.dtype)
-        if not _is_safe_constant(y):
-            quotient = y.eq(-1).where(UOp.const(0, x.dtype) - x, quotient)
-    return quotient
-
-
-def _long_remainder(x: UOp, y: UOp) -> UOp:
-    """x % y of 64 bits."""
-    divisor = _safe_divisor(y)
-    rest = x.alu(Ops.MODULO, divisor)
-    if x.dtype in dtypes.UNSIGNED:
-        return rest
-    across = rest.ne(0) & (rest ^ divisor < 0)
-    return across.where(rest + divisor, rest)
+def _never_zero(y: UOp) -> UOp:
+    """`y`, but 1 in place of 0: the remainder is 0 too."""
+    constant = y.op is Ops.CONST and y.arg != 0
+    return y if constant else y.eq(0).where(UOp.const(1, y.dtype), y)
 
 
 def _format(dtype: np.dtype) -> Format:
@@ -97,11 +67,33 @@ def _as_integer(x: UOp, dtype: np.dtype) -> UOp:
 
 
 def _divided(x: UOp, y: UOp) -> tuple[UOp, UOp]:
-    """The floored quotient and the remainder as floats, where both are converted exactly; by 0 as by 1."""
-    safe = y if _is_safe_constant(y) else y.eq(0).where(UOp.const(1, y.dtype), y)
-    numerator, divisor = _as_float(x), _as_float(safe)
+    """The floored quotient and the remainder, y != 0; of 64 bits where floats hold both exactly."""
+    numerator, divisor = _as_float(x), _as_float(y)
     quotient = (numerator / divisor).alu(Ops.FLOOR)
-    return quotient, numerator - quotient * divisor
+    return _as_integer(quotient, x.dtype), _as_integer(numerator - quotient * divisor, x.dtype)
+
+
+def _divided_long(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    """The floored quotient and the remainder of any 64 bits, y != 0.
+
+    In two steps of magnitudes, each from below: of n / d the first leaves less than 2 ** 15, the second 2.
+    """
+    signed = x.dtype in dtypes.SIGNED
+    n, d = ((abs(z) if signed else z).cast(dtypes.uint64) for z in (x, y))
+    divisor = d.cast(dtypes.float64)
+    quotient, rest = UOp.const(0, dtypes.uint64), n
+    for _ in range(2):
+        part = (rest.cast(dtypes.float64) / divisor * BELOW).cast(dtypes.uint64)
+        quotient, rest = quotient + part, rest - part * d
+    more = d <= rest
+    quotient, rest = quotient + more.cast(dtypes.uint64), more.where(rest - d, rest)
+    if not signed:
+        return quotient, rest
+    opposite = (x ^ y) < 0
+    across = opposite & rest.ne(0)
+    quotient, rest = quotient + across.cast(dtypes.uint64), across.where(d - rest, rest)
+    quotient, rest = quotient.cast(x.dtype), rest.cast(x.dtype)
+    return opposite.where(-quotient, quotient), (y < 0).where(-rest, rest)
 
 
 def _are_exact_floats(x: UOp, y: UOp) -> UOp:
@@ -114,20 +106,24 @@ def _are_exact_floats(x: UOp, y: UOp) -> UOp:
     return inside(x) & inside(y)
 
 
+def _quotient_and_remainder(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    fast = _divided(x, y)
+    if x.dtype.itemsize < 8:
+        return fast
+    slow, ordinary = _divided_long(x, y), _are_exact_floats(x, y)
+    return fast[0].alu(Ops.GUARDED, slow[0], ordinary), fast[1].alu(Ops.GUARDED, slow[1], ordinary)
+
+
 def floor_division(x: UOp, y: UOp) -> UOp:
     """x // y; by 0 it is 0."""
-    quotient = _as_integer(_divided(x, y)[0], x.dtype)
-    if x.dtype.itemsize == 8:
-        quotient = quotient.alu(Ops.GUARDED, _long_floor_division(x, y), _are_exact_floats(x, y))
-    return quotient if _is_safe_constant(y) else y.eq(0).where(UOp.const(0, x.dtype), quotient)
+    divisor = _never_zero(y)
+    quotient, _ = _quotient_and_remainder(x, divisor)
+    return quotient if divisor is y else y.eq(0).where(UOp.const(0, x.dtype), quotient)
 
 
 def remainder(x: UOp, y: UOp) -> UOp:
     """x % y with the sign of y; by 0 it is 0."""
-    rest = _as_integer(_divided(x, y)[1], x.dtype)
-    if x.dtype.itemsize == 8:
-        rest = rest.alu(Ops.GUARDED, _long_remainder(x, y), _are_exact_floats(x, y))
-    return rest
+    return _quotient_and_remainder(x, _never_zero(y))[1]
 
 
 # -- division of floats ------------------------------------------------------------------------------------
