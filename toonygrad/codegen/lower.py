@@ -31,7 +31,9 @@ def _complex_access(node: UOp) -> UOp:
     number, dtype, coefficients, offset = node.arg
     part = dtypes.REAL_PART[dtype]
     doubled = tuple(2 * c for c in coefficients)
-    real, imaginary = (UOp.new(Ops.ACCESS, node.src, (number, part, doubled, 2 * offset + k)) for k in (0, 1))
+    real, imaginary = (
+        UOp.new(Ops.ACCESS, node.src, ((number, k), part, doubled, 2 * offset)) for k in (0, 1)
+    )
     return UOp.new(Ops.COMPLEX, (real, imaginary))
 
 
@@ -257,8 +259,12 @@ class Arguments:
             self._strides[key] = self.size(f"s{len(self._strides)}", value)
         return self._strides[key]
 
-    def flat(self, output: bool, array: int, terms: Iterable[tuple[UOp, int]]) -> UOp:
-        """The index arithmetic: the sum of stride * atom."""
+    def flat(self, output: bool, array: int, terms: Iterable[tuple[UOp, int]], part: int = 0) -> UOp:
+        """The index arithmetic: the sum of stride * atom, and the part of a complex number as text.
+
+        Both parts are read from one pointer so that LLVM sees them to be neighbours: it then loads vectors
+        and shuffles, where it would gather and scatter, in a quarter of the time for a product.
+        """
         terms = list(terms)
         # What loops vectorise by is part of the source: steps of one, and of two, which complex numbers take.
         # A row of two elements is a stride like any other.
@@ -272,7 +278,9 @@ class Arguments:
             else:
                 term = node * self.stride(output, array, coefficient)
             total = term if total is None else total + term
-        return UOp.const(0, dtypes.INDEX) if total is None else total
+        if total is None:
+            return UOp.const(part, dtypes.INDEX)
+        return total + part if part else total
 
     def concrete(
         self, nodes: Sequence[UOp], atoms: Mapping[UOp, UOp], sizes: Sequence[int], order: Sequence[UOp]
@@ -295,9 +303,10 @@ class Arguments:
                 slowest_first = sorted(pairs, key=lambda pair: rank.get(pair[0], len(rank)))
                 terms = [(made[a], c) for a, c in slowest_first]
                 if node.op is Ops.ACCESS:
-                    array, dtype, _, offset = node.arg
+                    place, dtype, _, offset = node.arg
+                    array, part = place if isinstance(place, tuple) else (place, 0)
                     pointer = self.pointer(False, array, offset, dtype)
-                    made[node] = UOp.new(Ops.LOAD, (pointer, self.flat(False, array, terms)))
+                    made[node] = UOp.new(Ops.LOAD, (pointer, self.flat(False, array, terms, part)))
                 else:
                     total = self.flat(False, -1, terms)
                     if node.arg[1]:
@@ -313,5 +322,7 @@ class Arguments:
 
     def store(self, store: Store, index: Sequence[tuple[UOp, int]], value: UOp) -> UOp:
         """The STORE of `value` at an output's index."""
-        pointer = self.pointer(True, store.array, store.index.arg[1], value.dtype)
-        return UOp.new(Ops.STORE, (pointer, self.flat(True, store.array, index), value))
+        offset = store.index.arg[1]
+        part = offset % store.parts
+        pointer = self.pointer(True, store.array, offset - part, value.dtype)
+        return UOp.new(Ops.STORE, (pointer, self.flat(True, store.array, index, part), value))
