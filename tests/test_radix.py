@@ -264,3 +264,31 @@ def test_few_values_are_left_to_numpy():
         found, launched = launches(xp.searchsorted, ordered, xp.asarray(np.arange(count) + 0.5))
         check(found, np.arange(count) + 1)
         assert launched == expected
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.float32, np.float64])
+@pytest.mark.parametrize("threads", [2, 5])
+def test_buckets_that_numpy_sorts(dtype, threads, monkeypatch):
+    monkeypatch.setattr(sorting, "_numpy_sorts_in_vectors", lambda dtype: True)
+    monkeypatch.setattr(sorting, "LEAST_SHARED", 1 << 10)
+    random = np.random.default_rng(threads)
+    size = 40_003
+    wide = (1000 * random.standard_normal(size)).astype(dtype)
+    for x in (wide, np.round(wide / 500).astype(dtype), np.full(size, wide[0]), np.sort(wide)[::-1].copy()):
+        if dtype in (np.float32, np.float64):
+            x[::97], x[5], x[8], x[9] = np.nan, np.inf, -0.0, 0.0
+        for descending in (False, True):
+            with xp.config(num_threads=threads):
+                found = np.asarray(xp.sort(xp.asarray(x), descending=descending))
+            expected = np.sort(x)[::-1] if descending else np.sort(x)
+            np.testing.assert_array_equal(found, expected)
+            # Equal zeros stay in the order they came in.
+            np.testing.assert_array_equal(np.signbit(found[found == 0]), np.signbit(x[x == 0]))
+
+
+def test_who_sorts_is_decided_once():
+    sorting._numpy_sorts_in_vectors.cache_clear()
+    assert sorting._numpy_sorts_in_vectors(np.dtype(np.float32)) in (True, False)
+    assert sorting._numpy_sorts_in_vectors(np.dtype(np.float32)) is sorting._numpy_sorts_in_vectors(
+        np.dtype(np.float32)
+    )
