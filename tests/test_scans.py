@@ -86,6 +86,19 @@ def test_consumers_and_producers_share_the_kernel(shape: tuple[int, ...]) -> Non
         np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(40, 600), (600, 40), (20, 40000), (40000, 20)], ids=str)
+def test_running_sums_that_leave_what_a_fast_form_is_good_for(shape: tuple[int, ...]) -> None:
+    a = np.random.default_rng(8).integers(0, 9, shape).astype(np.float64)
+    a[7, 11], a[15, 3] = 2.0**300, 2.0**100
+    for axis in (0, 1):
+        running = np.cumsum(a, axis=axis)
+        found = xp.cos(xp.cumulative_sum(xp.asarray(a), axis=axis))
+        np.testing.assert_allclose(np.asarray(found), np.cos(running), rtol=1e-9, atol=1e-9)
+        found = xp.cumulative_sum(xp.cos(xp.cumulative_sum(xp.asarray(a), axis=axis)), axis=axis)
+        expected = np.cumsum(np.cos(running), axis=axis)
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_scans_of_one_array_share_a_kernel() -> None:
     a = np.random.default_rng(2).integers(0, 9, (2, 50000)).astype(np.float64)
     x = xp.asarray(a)

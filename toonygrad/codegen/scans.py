@@ -7,7 +7,7 @@ to store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -288,17 +288,25 @@ class Scan(Builder):
             self.atoms[last] = k
             stores = [self.store(store) for store in body.stores]
             self.atoms[last] = each
-            return [*combined(k), *stores]
+            return stores
+
+        def all_rows(one_row: Callable[[UOp], list[UOp]]) -> list[UOp]:
+            statements = one_row(each)
+            if not any(node.op is Ops.GUARDED for node in toposort(*statements)):
+                return in_groups_of_rows(self, each, bounds, lane, width, one_row)
+            # Guards are looked at before a loop that writes scratch: a loop each, so that totals are there.
+            loops = [part for one in statements for part in self.inner_loop(lane, ZERO, width, [one])]
+            return [loop(each, *bounds, loops)]
 
         statements.append(loop(lane, ZERO, width, begins))
         bounds = (start, stop) if len(self._over) == 1 else (ZERO, self.extent(last))
-        rows = in_groups_of_rows(self, each, bounds, lane, width, stored)
+        rows = all_rows(lambda k: [*combined(k), *stored(k)])
         for a in reversed(self._over[1:-1]):
             rows = [loop(self.atoms[a], ZERO, self.extent(a), rows)]
         if len(self._over) > 1:
             rows = [loop(self.atoms[self._over[0]], start, stop, rows)]
         if length:
-            sums = in_groups_of_rows(self, each, bounds, lane, width, combined)
+            sums = all_rows(combined)
             statements.append(UOp.new(Ops.IF, (self._pass_stores(), *rows)))
             statements.append(
                 UOp.new(Ops.IF, (~self._pass_stores(), *sums, loop(lane, ZERO, width, carries)))
