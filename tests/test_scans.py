@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import toonygrad as xp
-from toonygrad.codegen.loops import COLUMN_BLOCK, SCAN_BLOCK, SCAN_CHUNK, SCAN_COLUMNS, SCAN_NARROWEST
+from toonygrad.codegen.loops import (
+    COLUMN_BLOCK,
+    SCAN_BLOCK,
+    SCAN_CHUNK,
+    SCAN_COLUMNS,
+    SCAN_NARROWEST,
+    SCAN_WAVE,
+)
 
 # Rows shorter than a block and longer, columns too few to lie side by side and in several blocks, and enough
 # of either to be cut in chunks, the last of them short.
@@ -79,6 +86,19 @@ def test_consumers_and_producers_share_the_kernel(shape: tuple[int, ...]) -> Non
         np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(40, 600), (600, 40), (20, 40000), (40000, 20)], ids=str)
+def test_running_sums_that_leave_what_a_fast_form_is_good_for(shape: tuple[int, ...]) -> None:
+    a = np.random.default_rng(8).integers(0, 9, shape).astype(np.float64)
+    a[7, 11], a[15, 3] = 2.0**300, 2.0**100
+    for axis in (0, 1):
+        running = np.cumsum(a, axis=axis)
+        found = xp.cos(xp.cumulative_sum(xp.asarray(a), axis=axis))
+        np.testing.assert_allclose(np.asarray(found), np.cos(running), rtol=1e-9, atol=1e-9)
+        found = xp.cumulative_sum(xp.cos(xp.cumulative_sum(xp.asarray(a), axis=axis)), axis=axis)
+        expected = np.cumsum(np.cos(running), axis=axis)
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_scans_of_one_array_share_a_kernel() -> None:
     a = np.random.default_rng(2).integers(0, 9, (2, 50000)).astype(np.float64)
     x = xp.asarray(a)
@@ -110,15 +130,29 @@ def test_views_and_axes_that_are_split() -> None:
 
 def test_threads_change_no_bit() -> None:
     generator = np.random.default_rng(5)
-    for shape in [(300001,), (4, 70001), (30001, 37), (300, 2000), (5, 3000, 50)]:
+    for shape in [(300001,), (4, 70001), (30001, 37), (300, 2000), (5, 3000, 50), (2 * SCAN_WAVE + 9,)]:
         for dtype in (np.float64, np.float32):
             a = generator.normal(size=shape).astype(dtype)
             for axis in range(len(shape)):
                 results = set()
                 for threads in (1, 2, 5):
                     with xp.config(num_threads=threads):
-                        results.add(np.asarray(xp.cumulative_sum(xp.asarray(a), axis=axis)).tobytes())
+                        x = xp.asarray(a)
+                        plain = np.asarray(xp.cumulative_sum(x, axis=axis))
+                        long = np.asarray(xp.cumulative_sum(xp.exp(x * 0.5), axis=axis))
+                        results.add(plain.tobytes() + long.tobytes())
                 assert len(results) == 1, (shape, dtype, axis)
+
+
+def test_launches_of_chunks() -> None:
+    """Twice for each wave; once where one thread takes the chunks in order, which may be one of two."""
+    x = xp.asarray(np.ones(4 * SCAN_WAVE))
+    rows = xp.asarray(np.ones((2, 2 * SCAN_WAVE)))
+    for threads, array, launches in [(1, x, 1), (2, x, 1), (3, x, 8), (1, rows, 1), (2, rows, 8)]:
+        with xp.config(num_threads=threads):
+            before = xp.counters()
+            xp.realize(xp.cumulative_sum(array, axis=array.ndim - 1))
+            assert (xp.counters() - before).kernels_launched == launches
 
 
 def test_long_sums_lose_no_more_than_one_after_the_other() -> None:

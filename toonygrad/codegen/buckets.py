@@ -1,4 +1,4 @@
-"""Sharing elements out among buckets by their order, as kernels in the dialect that `runtime/sorting.py` runs.
+"""Sharing elements out among buckets by their order, as kernels that `runtime/sorting.py` runs.
 
 What belongs in bucket k stands between the pivots k - 1 and k, so that sorted buckets one behind the other
 are sorted. Blocks of elements are the parallel steps. Imports the dialect and the data types.

@@ -11,6 +11,7 @@ from toonygrad.codegen.loops import (
     COLUMN_BLOCK,
     COLUMN_COPIES,
     COLUMN_LEAST,
+    COLUMN_OPERATIONS,
     COLUMN_ROWS,
     FEWEST_STEPS,
     HI,
@@ -70,14 +71,16 @@ def in_groups_of_rows(
     loops, singly = [], one_row(each)
     if not any(node.op is Ops.GUARDED for node in toposort(*singly)):
         # The guards of several rows aren't told apart, so this is for the others.
+        long = sum(bool(node.src) for node in toposort(*singly)) > COLUMN_OPERATIONS
+        together = COLUMN_ROWS // 2 if long else COLUMN_ROWS
         k, group, member = variable(each.arg), range_("group"), range_("member")
-        groups = quotient(end - begin if begin is not ZERO else end, UOp.const(COLUMN_ROWS, end.dtype))
-        place = group * COLUMN_ROWS + member
+        groups = quotient(end - begin if begin is not ZERO else end, UOp.const(together, end.dtype))
+        place = group * together + member
         here = assign(k, begin + place if begin is not ZERO else place)
-        rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *one_row(k)])
+        rows = loop(member, ZERO, UOp.const(together, end.dtype), [here, *one_row(k)])
         lanes = builder.by_pieces(lane, ZERO, width, [rows], lambda *parts: [loop(*parts)])
         loops = [loop(group, ZERO, groups, lanes)]
-        begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
+        begin = begin + groups * together if begin is not ZERO else groups * together
     return [*loops, loop(each, begin, end, builder.inner_loop(lane, ZERO, width, singly))]
 
 

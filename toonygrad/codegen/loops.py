@@ -26,8 +26,10 @@ SUM_BLOCK = 512
 SHORT_SUM = 32
 # Columns that one parallel step reduces together, rows that it adds at once, and the fewest columns where
 # rows can't be shared out instead. Memory is read in long pieces (1024 columns of float64 took 1.5 times as
-# long as 4096), accumulators are touched once for four rows (one by one took 1.6 times as long).
-COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 4, 1024
+# long as 4096), accumulators are touched once for eight rows (four took 1.15 times as long, one 1.8).
+COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 8, 1024
+# Of rows with more operations half as many: LLVM wouldn't unroll, and so vectorise, much more.
+COLUMN_OPERATIONS = 32
 # Scratch memory is taken for as many values of a column, computed before the loop over rows, and with more
 # reductions blocks are no longer than the least.
 COLUMN_COPIES, MOST_WIDE = 4, 4
@@ -53,9 +55,10 @@ CONTRACTION_TOGETHER, CONTRACTION_ROWS, CONTRACTION_BYTES, CONTRACTION_DEPTH = 4
 # The most scratch arrays of a tile, the fewest results that make tiles to share out, the fewest columns that
 # fill vectors.
 CONTRACTION_COPIES, CONTRACTION_RESULTS, CONTRACTION_COLUMNS = 8, 4096, 16
-# Scans along rows run in blocks of this many, which stay in the first-level cache; floats are added in groups
-# first (a total after each element took 1.7 times as long, for it waits for the one before).
-SCAN_BLOCK, SCAN_GROUP = 512, 4
+# Scans along rows add floats in groups first: a total after each element took 1.7 times as long, for it waits
+# for the one before. With more operations than these beside them they run in blocks of so many elements,
+# which stay in the first-level cache, so that the operations run in vectors; few take longer so.
+SCAN_GROUP, SCAN_OPERATIONS, SCAN_BLOCK = 4, 8, 512
 # The fewest columns that one parallel step scans together where there are more (256 took 1.5 times as long
 # as 2000, chunks of rows 1.6 times), and the fewest that are scanned side by side at all: with three, loops
 # of three would run for each row.

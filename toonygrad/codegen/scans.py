@@ -7,7 +7,7 @@ to store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from toonygrad.codegen.loops import (
     SCAN_COLUMNS,
     SCAN_GROUP,
     SCAN_NARROWEST,
+    SCAN_OPERATIONS,
     SCAN_STEPS,
     SCAN_WAVE,
     SHORT_SUM,
@@ -84,69 +85,146 @@ class Scan(Builder):
         return self.finish([loop(step, LO, HI, statements)], rows, length)
 
     def _rows(self) -> Nest:
-        """One parallel step, one row or a chunk of it, in blocks.
-
-        A block's values are computed into scratch memory, combined there one after the other, and stored: so
-        that all but the combining runs in vectors.
-        """
+        """One parallel step, one row or a chunk of it."""
         (over,) = self._over
         rows, extent = size_of([self.body.extents[a] for a in self._rest]), self.body.extents[over]
         length = self._chunk(rows, extent, SCAN_CHUNK)
         chunks = -(-extent // length) if length else 1
         step, statements, position = self._steps(length)
         statements += self.decompose(position, self._rest)
-        start, stop = self._bounds(statements, length)
-        block, first, last = range_(self.name("block")), variable("first"), variable("last")
-        begin = block * SCAN_BLOCK if start is ZERO else start + block * SCAN_BLOCK
-        inside = [assign(first, begin), assign(last, (first + SCAN_BLOCK).alu(Ops.MINIMUM, stop))]
-        place = self.atoms[over] - first
+        bounds = self._bounds(statements, length)
         totals, before = {}, {}
         for node in self._scans:
             dtype = self._dtypes[node]
             totals[node] = total = variable(self.name("total"), dtype)
             statements.append(assign(total, identity(node.arg, dtype)))
-            part = self._scratch("part", dtype, SCAN_BLOCK)
-            (value,) = self.concrete(node.src[0])
-            computed = UOp.new(Ops.STORE, (part, place, value.cast(dtype)))
-            inside += self.inner_loop(self.atoms[over], first, last, [computed])
-            inside += self._combined(node, part, total, last - first)
-            result = UOp.new(Ops.LOAD, (part, place))
             if length:
                 before[node] = variable(self.name("before"), dtype)
                 statements.append(assign(before[node], self._carried(node, position, rows)))
-                result = before[node].alu(node.arg, result)
-            self.results[node] = result.cast(node.dtype)
-        stores = [self.store(store) for store in self.body.stores]
-        storing = self.inner_loop(self.atoms[over], first, last, stores)
-        inside += [UOp.new(Ops.IF, (self._storing(), *storing))] if length else storing
-        extent_here = stop if start is ZERO else stop - start
-        statements.append(loop(block, ZERO, pieces(extent_here, SCAN_BLOCK), inside))
+        loops = self._in_blocks if self._is_long() else self._in_groups
+        storing = loops(bounds, totals, before, stores=True)
         if length:
-            carries = [self._carry(node, position, rows, total) for node, total in totals.items()]
-            statements.append(UOp.new(Ops.IF, (~self._storing(), *carries)))
+            adding = loops(bounds, totals, before, stores=False)
+            statements.append(UOp.new(Ops.IF, (self._pass_stores(), *storing)))
+            carry = [self._carry(node, position, rows, total) for node, total in totals.items()]
+            statements.append(UOp.new(Ops.IF, (~self._pass_stores(), *adding, *carry)))
+            onward = [self._carry(n, position, rows, before[n].alu(n.arg, t)) for n, t in totals.items()]
+            statements.append(UOp.new(Ops.IF, (self._pass_carries(), *onward)))
+        else:
+            statements += storing
         return self._finished(step, statements, rows, chunks, length or extent, rows)
 
-    def _combined(self, node: UOp, part: UOp, total: UOp, width: UOp) -> list[UOp]:
-        """Statements by which a block's values in scratch become the running combinations."""
-        place = range_(self.name("place"))
-        grown = total.alu(node.arg, UOp.new(Ops.LOAD, (part, place)))
-        one_by_one = [assign(total, grown), UOp.new(Ops.STORE, (part, place, total))]
-        if node.arg is not Ops.ADD or total.dtype not in dtypes.REAL_FLOATING:
-            # Integers wait for nothing, and products of a few floats may leave the range that all together
-            # stay in.
-            return [loop(place, ZERO, width, one_by_one)]
+    def _is_long(self) -> bool:
+        """Whether what is computed beside the scans is worth loops of its own, for vectors."""
+        order = toposort(*(store.value for store in self.body.stores))
+        return sum(bool(n.src) and n.op not in (Ops.ACCESS, Ops.AFFINE) for n in order) > SCAN_OPERATIONS
+
+    def _result(self, node: UOp, before: Mapping[UOp, UOp], combined: UOp) -> None:
+        whole = before[node].alu(node.arg, combined) if node in before else combined
+        self.results[node] = whole.cast(node.dtype)
+
+    def _in_groups(
+        self, bounds: tuple[UOp, UOp], totals: Mapping[UOp, UOp], before: Mapping[UOp, UOp], stores: bool
+    ) -> list[UOp]:
+        """Loops that compute, combine and store element by element, sums of floats a few at a time."""
+        start, stop = bounds
+        (over,) = self._over
+        each = self.atoms[over]
+
+        def combined(k: UOp, sums: dict[UOp, UOp] | None) -> list[UOp]:
+            """Statements for the element at `k`: without sums it joins the totals."""
+            self.atoms[over] = k
+            statements = []
+            for node, total in totals.items():
+                (value,) = self.concrete(node.src[0])
+                value = value.cast(total.dtype)
+                if sums is None:
+                    statements.append(assign(total, total.alu(node.arg, value)))
+                    self._result(node, before, total)
+                else:
+                    target = variable(self.name("sum"), total.dtype)
+                    statements.append(assign(target, sums[node] + value if node in sums else value))
+                    sums[node] = target
+                    self._result(node, before, total + target)
+            if stores:
+                statements += [self.store(store) for store in self.body.stores]
+            self.atoms[over] = each
+            return statements
+
+        if not self._sums_floats():
+            return self.inner_loop(each, start, stop, combined(each, None))
         # Sums inside a group don't wait for the total, which then takes one addition where it took a few.
+        group, groups, place = range_(self.name("group")), variable("groups"), variable("place")
+        length = stop if start is ZERO else stop - start
+        begin = group * SCAN_GROUP if start is ZERO else start + group * SCAN_GROUP
+        sums: dict[UOp, UOp] = {}
+        inside = [assign(place, begin), *combined(place, sums)]
+        for k in range(1, SCAN_GROUP):
+            inside += combined(place + k, sums)
+        inside += [assign(total, total + sums[node]) for node, total in totals.items()]
+        rest = groups * SCAN_GROUP if start is ZERO else start + groups * SCAN_GROUP
+        return [
+            assign(groups, quotient(length, UOp.const(SCAN_GROUP, dtypes.INDEX))),
+            loop(group, ZERO, groups, inside),
+            loop(each, rest, stop, combined(each, None)),
+        ]
+
+    def _sums_floats(self) -> bool:
+        """Whether groups come first: integers wait for nothing, and products of a few floats may leave the
+        range that all together stay in.
+        """
+        floats = all(d in dtypes.REAL_FLOATING for d in self._dtypes.values())
+        return floats and all(node.arg is Ops.ADD for node in self._scans) and not self._nested()
+
+    def _nested(self) -> bool:
+        """Whether a scan combines what depends on another."""
+        return any(node.op is Ops.SCAN for scan in self._scans for node in toposort(scan.src[0]))
+
+    def _in_blocks(
+        self, bounds: tuple[UOp, UOp], totals: Mapping[UOp, UOp], before: Mapping[UOp, UOp], stores: bool
+    ) -> list[UOp]:
+        """Loops in blocks: values into scratch memory, combined there, and stored.
+
+        So all but the combining runs in vectors.
+        """
+        start, stop = bounds
+        each = self.atoms[self._over[0]]
+        block, first, last = range_(self.name("block")), variable("first"), variable("last")
+        begin = block * SCAN_BLOCK if start is ZERO else start + block * SCAN_BLOCK
+        inside = [assign(first, begin), assign(last, (first + SCAN_BLOCK).alu(Ops.MINIMUM, stop))]
+        for node, total in totals.items():
+            part = self._scratch("part", total.dtype, SCAN_BLOCK)
+            (value,) = self.concrete(node.src[0])
+            computed = UOp.new(Ops.STORE, (part, each - first, value.cast(total.dtype)))
+            inside += self.inner_loop(each, first, last, [computed])
+            inside += self._combined_in_place(node, part, total, last - first)
+            self._result(node, before, UOp.new(Ops.LOAD, (part, each - first)))
+        if stores:
+            inside += self.inner_loop(each, first, last, [self.store(store) for store in self.body.stores])
+        length = stop if start is ZERO else stop - start
+        return [loop(block, ZERO, pieces(length, SCAN_BLOCK), inside)]
+
+    def _combined_in_place(self, node: UOp, part: UOp, total: UOp, width: UOp) -> list[UOp]:
+        """Loops by which a block's values in scratch memory become the running combinations."""
+
+        def value(at: UOp) -> UOp:
+            return UOp.new(Ops.LOAD, (part, at))
+
+        def kept(at: UOp, combined: UOp) -> UOp:
+            return UOp.new(Ops.STORE, (part, at, combined))
+
+        place = range_(self.name("place"))
+        one_by_one = [assign(total, total.alu(node.arg, value(place))), kept(place, total)]
+        if not self._sums_floats():
+            return [loop(place, ZERO, width, one_by_one)]
         group, groups = range_(self.name("group")), variable(self.name("groups"))
         start = group * SCAN_GROUP
         places = [start, *(start + k for k in range(1, SCAN_GROUP))]
         sums = [variable(self.name("sum"), total.dtype) for _ in places]
-        inside: list[UOp] = []
-        for k, (target, at) in enumerate(zip(sums, places, strict=True)):
-            value = UOp.new(Ops.LOAD, (part, at))
-            inside.append(assign(target, sums[k - 1] + value if k else value))
-        for at, before in zip(places[:-1], sums[:-1], strict=True):
-            inside.append(UOp.new(Ops.STORE, (part, at, total + before)))
-        inside += [assign(total, total + sums[-1]), UOp.new(Ops.STORE, (part, places[-1], total))]
+        inside = [assign(sums[0], value(places[0]))]
+        inside += [assign(sums[k], sums[k - 1] + value(places[k])) for k in range(1, SCAN_GROUP)]
+        inside += [kept(at, total + combined) for at, combined in zip(places, sums, strict=True)]
+        inside.append(assign(total, total + sums[-1]))
         return [
             assign(groups, quotient(width, UOp.const(SCAN_GROUP, dtypes.INDEX))),
             loop(group, ZERO, groups, inside),
@@ -182,6 +260,7 @@ class Scan(Builder):
         at = first + lane if not others else row * end + (first + lane)
         begins: list[UOp] = []
         carries: list[UOp] = []
+        onward: list[UOp] = []
         totals: dict[UOp, UOp] = {}
         for node in self._scans:
             dtype = self._dtypes[node]
@@ -192,6 +271,7 @@ class Scan(Builder):
                 begins.append(UOp.new(Ops.STORE, (*before.src, self._carried(node, at, results))))
                 carries.append(self._carry(node, at, results, total))
                 total = before.alu(node.arg, total)
+                onward.append(self._carry(node, at, results, total))
             self.results[node] = total.cast(node.dtype)
         last, each = self._over[-1], self.atoms[self._over[-1]]
 
@@ -208,19 +288,30 @@ class Scan(Builder):
             self.atoms[last] = k
             stores = [self.store(store) for store in body.stores]
             self.atoms[last] = each
-            return [*combined(k), *stores]
+            return stores
+
+        def all_rows(one_row: Callable[[UOp], list[UOp]]) -> list[UOp]:
+            statements = one_row(each)
+            if not any(node.op is Ops.GUARDED for node in toposort(*statements)):
+                return in_groups_of_rows(self, each, bounds, lane, width, one_row)
+            # Guards are looked at before a loop that writes scratch: a loop each, so that totals are there.
+            loops = [part for one in statements for part in self.inner_loop(lane, ZERO, width, [one])]
+            return [loop(each, *bounds, loops)]
 
         statements.append(loop(lane, ZERO, width, begins))
         bounds = (start, stop) if len(self._over) == 1 else (ZERO, self.extent(last))
-        rows = in_groups_of_rows(self, each, bounds, lane, width, stored)
+        rows = all_rows(lambda k: [*combined(k), *stored(k)])
         for a in reversed(self._over[1:-1]):
             rows = [loop(self.atoms[a], ZERO, self.extent(a), rows)]
         if len(self._over) > 1:
             rows = [loop(self.atoms[self._over[0]], start, stop, rows)]
         if length:
-            sums = in_groups_of_rows(self, each, bounds, lane, width, combined)
-            statements.append(UOp.new(Ops.IF, (self._storing(), *rows)))
-            statements.append(UOp.new(Ops.IF, (~self._storing(), *sums, loop(lane, ZERO, width, carries))))
+            sums = all_rows(combined)
+            statements.append(UOp.new(Ops.IF, (self._pass_stores(), *rows)))
+            statements.append(
+                UOp.new(Ops.IF, (~self._pass_stores(), *sums, loop(lane, ZERO, width, carries)))
+            )
+            statements.append(UOp.new(Ops.IF, (self._pass_carries(), loop(lane, ZERO, width, onward))))
         else:
             statements += rows
         return self._finished(step, statements, outer * blocks, chunks, (length or extent) * wide, results)
@@ -232,19 +323,22 @@ class Scan(Builder):
 
         The number of threads has no say, so that it changes no bit.
         """
-        inside = [source for node in self._scans for source in toposort(node.src[0])]
-        nested = any(node.op is Ops.SCAN for node in inside)
         # The product of a chunk may leave the range of floats although no running product does.
         products = any(n.arg is Ops.MUL and n.dtype in dtypes.REAL_FLOATING for n in self._scans)
-        if steps >= SCAN_STEPS or nested or products or len(self._over) > 1:
+        if steps >= SCAN_STEPS or self._nested() or products or len(self._over) > 1:
             return 0
         return length if extent >= 2 * length else 0
 
     def _scratch(self, stem: str, dtype: np.dtype, room: int) -> UOp:
         return UOp.new(Ops.SCRATCH, (), (self.name(stem), dtype, room))
 
-    def _storing(self) -> UOp:
+    def _pass_stores(self) -> UOp:
+        """Whether the kernel stores in this pass over the chunks, rather than taking their totals."""
         return self.arguments.size("storing", 1) > ZERO
+
+    def _pass_carries(self) -> UOp:
+        """Whether one thread goes from chunk to chunk, each leaving to the next what stands before it."""
+        return self.arguments.size("storing", 1) > UOp.const(1, dtypes.INDEX)
 
     def _steps(self, length: int) -> tuple[UOp, list[UOp], UOp]:
         """The parallel loop's variable, assignments, and the place of the row or block of columns."""
@@ -276,7 +370,7 @@ class Scan(Builder):
         return UOp.new(Ops.LOAD, self._carry_place(node, self._piece, at, results))
 
     def _carry(self, node: UOp, at: UOp, results: int, total: UOp) -> UOp:
-        """The STORE of a chunk's total, in the place of what stands before the next."""
+        """The STORE of a chunk's total, or all up to its end, in the place of what stands before the next."""
         return UOp.new(Ops.STORE, (*self._carry_place(node, self._piece + 1, at, results), total))
 
     def _finished(

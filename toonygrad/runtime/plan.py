@@ -17,7 +17,7 @@ import numpy as np
 
 from toonygrad.codegen.generate import generate
 from toonygrad.codegen.loops import Carried
-from toonygrad.config import CompileMode, counters
+from toonygrad.config import CompileMode, counters, settings
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.cache import obtain_kernel
 from toonygrad.runtime.compile import NativeKernel, scalar_bits
@@ -306,10 +306,10 @@ class CompiledStep(RunStep):
         address = native.streaming_address if self._streams else native.address
         if carries:
 
-            def run(extent: int) -> int:
-                return launch(address, pointed, counted, extent, self._grain)
+            def run(extent: int, grain: int) -> int:
+                return launch(address, pointed, counted, extent, grain)
 
-            quietly(self._run_waves, carries, integers, run)
+            self._run_waves(carries, integers, run)
         else:
             launch(address, pointed, counted, self._extent, self._grain)
         if checks:
@@ -334,21 +334,31 @@ class CompiledStep(RunStep):
             made[-1].array[0] = start
         return made
 
-    def _run_waves(self, carries: Sequence[Buffer], integers: array[int], run: Callable[[int], int]) -> None:
+    def _run_waves(
+        self, carries: Sequence[Buffer], integers: array[int], run: Callable[[int, int], int]
+    ) -> None:
         """Run scans in chunks, a wave of them at once: for their totals, and from what stands before each."""
         assert self._carried is not None
         chunks, wave = self._carried.chunks, self._carried.wave
         first_chunk, count, storing = (self._place[name] for name in ("first_chunk", "chunks", "storing"))
+        threads = settings.num_threads
+        if threads == 1 or (threads == 2 and self._extent == chunks):
+            # One thread takes the chunks in order, each leaving to the next what waves would: no bit changes.
+            # Two threads going twice over a single scan took as long, and longer where cores are busy.
+            integers[count], integers[storing] = chunks, 2
+            run(self._extent, self._extent)
+            return
         for first in range(0, chunks, wave):
             last = min(first + wave, chunks)
             extent = self._extent // chunks * (last - first)
             integers[first_chunk], integers[count], integers[storing] = first, last - first, 0
-            run(extent)
+            run(extent, self._grain)
             for carry, (op, _, _) in zip(carries, self._carried.kinds, strict=True):
                 totals = carry.array[first : last + 1]
-                _COMBINE[op].accumulate(totals, axis=0, out=totals)
+                with np.errstate(all="ignore"):
+                    _COMBINE[op].accumulate(totals, axis=0, out=totals)
             integers[storing] = 1
-            run(extent)
+            run(extent, self._grain)
 
 
 def _number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
