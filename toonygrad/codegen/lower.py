@@ -20,7 +20,7 @@ from toonygrad.codegen.float16 import FLOAT16_RULES, stored
 from toonygrad.codegen.integers import INTEGER_RULES
 from toonygrad.codegen.transcendental import TRANSCENDENTAL_RULES
 from toonygrad.schedule.fusion import Kernel
-from toonygrad.uop.node import UOp, toposort
+from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.pattern import PatternMatcher, UPat
 from toonygrad.uop.rewrite import graph_rewrite
@@ -101,7 +101,7 @@ class Body:
 def lower(kernel: Kernel) -> Body:
     """The kernel's expressions with every rule applied and ranges merged where all memory allows it."""
     values = UOp.new(Ops.SINK, tuple(stored(output.value) for output in kernel.outputs))
-    values = graph_rewrite(values, RULES, "lower")
+    values = _single_parts(graph_rewrite(values, RULES, "lower"))
     stores: list[tuple[int, tuple[tuple[UOp, int], ...], int, UOp]] = []
     for number, (output, value) in enumerate(zip(kernel.outputs, values.src, strict=True)):
         if value.op is Ops.COMPLEX:
@@ -131,6 +131,19 @@ def lower(kernel: Kernel) -> Body:
         merged.extents,
         kernel.sizes,
     )
+
+
+def _single_parts(values: UOp) -> UOp:
+    """`values`, but a part that is read without the other as an element of an array of its own: LLVM loads
+    every second element by vectors only from the pointer on.
+    """
+    parts = [n for n in toposort(values) if n.op is Ops.ACCESS and isinstance(n.arg[0], tuple)]
+    read, alone = set(parts), {}
+    for node in parts:
+        (number, k), dtype, coefficients, offset = node.arg
+        if UOp.new(Ops.ACCESS, node.src, ((number, 1 - k), dtype, coefficients, offset)) not in read:
+            alone[node] = UOp.new(Ops.ACCESS, node.src, (number, dtype, coefficients, offset + k))
+    return substitute([values], alone)[0] if alone else values
 
 
 # -- merging ranges ------------------------------------------------------------------------------------------

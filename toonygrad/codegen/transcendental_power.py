@@ -102,7 +102,7 @@ def scaled_hypot(x: UOp, y: UOp) -> UOp:
 
 
 def hypot(x: UOp, y: UOp) -> UOp:
-    """sqrt(x * x + y * y); the scaling, which takes two fifths of the time, where a block asks for it."""
+    """sqrt(x * x + y * y); the scaling, a third of the time, only where a block asks for it."""
     across, up = abs(x), abs(y)
     longer, shorter = by_size(across, up)
     above, below, _, _ = HYPOT_SCALES.of(x)
