@@ -268,7 +268,7 @@ def test_few_values_are_left_to_numpy():
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.float32, np.float64])
 @pytest.mark.parametrize("threads", [2, 5])
-def test_buckets_that_numpy_sorts(dtype, threads, monkeypatch):
+def test_halves_that_numpy_sorts(dtype, threads, monkeypatch):
     monkeypatch.setattr(sorting, "_numpy_sorts_in_vectors", lambda dtype: True)
     monkeypatch.setattr(sorting, "LEAST_SHARED", 1 << 10)
     random = np.random.default_rng(threads)

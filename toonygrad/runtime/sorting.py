@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes
-from toonygrad.codegen import bisection, buckets, radix
+from toonygrad.codegen import bisection, halves, radix
 from toonygrad.codegen.python_source import KernelSource
 from toonygrad.config import settings
 from toonygrad.runtime.buffer import Buffer, pool
@@ -41,9 +41,12 @@ BYTES_AT_ONCE = 1 << 20
 # Elements that are worth a thread where NumPy sorts short lanes: a millisecond, and a thread is made in 0.1.
 LEAST_SHARED = 1 << 17
 
-# Where NumPy sorts in vectors: what it is tried on, the time that tells, and elements of a sample for each
-# bucket, by which the largest is some hundredths larger than the mean.
-SORTED_ON_TRIAL, VECTORS_SECONDS_A_BYTE, SAMPLED = 1 << 16, 3e-9, 1024
+# Where NumPy sorts in vectors: what it is tried on, the time that tells, and elements of a sample, which
+# leaves the halves within hundredths of each other.
+SORTED_ON_TRIAL, VECTORS_SECONDS_A_BYTE, SAMPLED = 1 << 16, 3e-9, 4096
+# From so many threads on kernels sort in any case: 4 M float32 on a Xeon in 12 ms with eight of them, NumPy in
+# 19 with one.
+MANY_THREADS = 6
 
 # Values sought from which on a kernel finds their places.
 LEAST_SOUGHT = 1 << 12
@@ -62,13 +65,13 @@ def _sort(sources: Sequence[np.ndarray], parameters: tuple[Any, ...], out: np.nd
         _by_numpy("sort", sources[0], parameters, out)
         return
     given, result = _lanes(sources[0], axis), _lanes(out, axis)
-    if out.itemsize >= 4 and _numpy_sorts_in_vectors(out.dtype):
-        threads = settings.num_threads
+    threads = settings.num_threads
+    if threads < MANY_THREADS and out.itemsize >= 4 and _numpy_sorts_in_vectors(out.dtype):
         if threads < 2 or len(given) >= threads or given.shape[1] < 2 * LEAST_SHARED:
             _by_numpy("sort", sources[0], parameters, out)
             return
         for lane in range(len(given)):
-            _sort_in_buckets(given[lane], result[lane], descending, stable)
+            _sort_in_halves(given[lane], result[lane], descending, stable)
     else:
         for part in _parts(given.shape, given.itemsize):
             _sort_lanes(given[part], result[part], descending, stable)
@@ -92,35 +95,34 @@ def _numpy_sorts_in_vectors(dtype: np.dtype) -> bool:
     return min(times) < SORTED_ON_TRIAL * dtype.itemsize * VECTORS_SECONDS_A_BYTE
 
 
-def _sort_in_buckets(given: np.ndarray, result: np.ndarray, descending: bool, stable: bool) -> None:
-    """Elements shared out among a bucket for each thread, which sort these by NumPy."""
-    count = min(settings.num_threads, given.size // LEAST_SHARED)
-    sample = np.sort(given[:: max(1, given.size // (count * SAMPLED))])
-    pivots = sample[len(sample) * np.arange(1, count) // count]
-    out, ours = pool.allocate(given.shape, given.dtype), np.ascontiguousarray(given)
+def _sort_in_halves(given: np.ndarray, result: np.ndarray, descending: bool, stable: bool) -> None:
+    """Elements shared out between two halves of their order, which NumPy sorts side by side."""
+    given = np.ascontiguousarray(given)
+    sample = np.sort(given[:: max(1, given.size // SAMPLED)])
+    pivot = Buffer(sample[len(sample) // 2 :][:1])
+    out = Buffer(result) if result.flags.c_contiguous else pool.allocate(given.shape, given.dtype)
     block = -(-given.size // MOST_BLOCKS)
     steps = -(-given.size // block)
-    integers = [given.size, block, len(pivots)]
-    counts = pool.allocate((steps, len(pivots)), dtypes.int64)
-    read = [Buffer(ours), Buffer(pivots)]
-    _run(buckets.count_source(given.dtype), [counts, *read], integers, steps)
-    # Of all elements of a block as many aren't below "the pivot before the first", none below the last.
-    sizes = np.minimum(np.arange(1, steps + 1) * block, given.size) - np.arange(steps) * block
-    beyond = np.column_stack([sizes, counts.array, np.zeros_like(sizes)])
-    of_buckets = (beyond[:, :-1] - beyond[:, 1:]).T  # a row for each bucket, a column for each block
-    ends = np.cumsum(of_buckets).reshape(of_buckets.shape)
-    places = np.ascontiguousarray((ends - of_buckets).T)
-    _run(buckets.move_source(given.dtype), [out, Buffer(places), *read], integers, steps)
-    bounds = [0, *ends[:, -1].tolist()]
-    with ThreadPoolExecutor(count) as threads:
-        done = [threads.submit(out.array[lo:hi].sort) for lo, hi in pairwise(bounds)]
-    for one in done:
-        one.result()
-    np.copyto(result, out.array[::-1] if descending else out.array)
+    counts = pool.allocate((steps,), dtypes.int64)
+    integers = [given.size, block]
+    _run(halves.count_source(given.dtype), [counts, Buffer(given), pivot], integers, steps)
+    low = counts.array
+    high = np.minimum(np.arange(1, steps + 1) * block, given.size) - np.arange(steps) * block - low
+    border = int(low.sum())
+    places = Buffer(np.column_stack([np.cumsum(low) - low, border + np.cumsum(high) - high]))
+    _run(halves.move_source(given.dtype), [out, places, Buffer(given), pivot], integers, steps)
+    ordered = out.array
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(ordered[border:].sort)
+        ordered[:border].sort()
+    other.result()
     if stable and given.dtype.kind == "f":
-        lo, hi = np.searchsorted(out.array, 0.0, "left"), np.searchsorted(out.array, 0.0, "right")
-        if np.signbit(out.array[lo:hi]).any():
-            result[result == 0] = given[given == 0]
+        first, last = (np.searchsorted(ordered, 0.0, side) for side in ("left", "right"))
+        if np.signbit(ordered[first:last]).any():
+            zeros = given[given == 0]
+            ordered[first:last] = zeros[::-1] if descending else zeros
+    if descending or ordered is not result:
+        result[...] = ordered[::-1] if descending else ordered
 
 
 def _sort_lanes(given: np.ndarray, result: np.ndarray, descending: bool, stable: bool) -> None:
