@@ -44,8 +44,8 @@ LEAST_SHARED = 1 << 17
 # Where NumPy sorts in vectors: what it is tried on, the time that tells, and elements of a sample, which
 # leaves the halves within hundredths of each other.
 SORTED_ON_TRIAL, VECTORS_SECONDS_A_BYTE, SAMPLED = 1 << 16, 3e-9, 4096
-# From so many threads on kernels sort in any case: 4 M float32 on a Xeon in 12 ms with eight of them, NumPy in
-# 19 with one.
+# From so many threads on kernels sort in any case: 4 M float32 on a Xeon in 12 ms with eight of them, NumPy
+# in 19 with one.
 MANY_THREADS = 6
 
 # Values sought from which on a kernel finds their places.
