@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toonygrad import dtypes, record
+from toonygrad import dtypes, products, record
 from toonygrad.array import Array, array_node, binary_recorder, from_node, operand
 from toonygrad.array_api.constants import inf
 from toonygrad.errors import dtype_error
@@ -429,8 +429,10 @@ def pow(x1: Array | Scalar, x2: Array | Scalar, /) -> Array:
     -----
     The standard's "Element-wise functions", `pow`.
     """
-    # As the operator: squares are products.
-    return _product(x1, x1) if type(x2) is int and x2 == 2 else _power(x1, x2)
+    few = products.few_factors(x2, x1.dtype) if isinstance(x1, Array) else 0
+    if few == 2:
+        return _product(x1, x1)
+    return from_node(products.cube("pow", array_node("pow", x1))) if few else _power(x1, x2)
 
 
 def _everywhere(x: record.Node, truth: bool) -> record.Node:

@@ -10,7 +10,7 @@ import math
 import operator
 from typing import Any, Literal
 
-from toonygrad import dtypes, record
+from toonygrad import dtypes, products, record
 from toonygrad.array import Array, array_node, from_node
 from toonygrad.array_api.arguments import flag, real
 from toonygrad.array_api.factorizations import (
@@ -245,12 +245,12 @@ def matrix_power(x: Array, n: int, /) -> Array:
     power = None
     while True:
         if times & 1:
-            power = square if power is None else record.matmul(call, power, square)
+            power = square if power is None else products.matmul(call, power, square)
         times >>= 1
         if not times:
             assert power is not None
             return from_node(power)
-        square = record.matmul(call, square, square)
+        square = products.matmul(call, square, square)
 
 
 def matrix_rank(x: Array, /, *, rtol: float | Array | None = None) -> Array:

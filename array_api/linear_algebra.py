@@ -11,7 +11,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from toonygrad import dtypes, record
+from toonygrad import dtypes, products, record
 from toonygrad.array import Array, array_node, from_node, permuted
 from toonygrad.errors import dtype_error
 from toonygrad.uop.ops import Ops
@@ -46,7 +46,7 @@ def matmul(x1: Array, x2: Array, /) -> Array:
     -----
     The standard's "Linear algebra functions", `matmul`.
     """
-    return from_node(record.matmul("matmul", array_node("matmul", x1), array_node("matmul", x2)))
+    return from_node(products.matmul("matmul", array_node("matmul", x1), array_node("matmul", x2)))
 
 
 def matrix_transpose(x: Array, /) -> Array:
@@ -132,7 +132,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Seque
     columns = record.reshape(
         record.permute(right, [*right_axes, *right_kept]), (inner, math.prod(right_shape))
     )
-    return from_node(record.reshape(record.matmul(call, rows, columns), (*left_shape, *right_shape)))
+    return from_node(record.reshape(products.matmul(call, rows, columns), (*left_shape, *right_shape)))
 
 
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:

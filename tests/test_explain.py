@@ -140,6 +140,7 @@ def many_kernels() -> list[Any]:
         *(xp.sum(wide, axis=0), xp.cumulative_sum(x, axis=0), xp.take(x, whole[0, :5] % 200, axis=0)),
         *(xp.exp(z), xp.sum(z), whole // 3, whole**3 << 2, xp.argmin(x, axis=1), xp.remainder(x, y)),
         *(xp.var(x, axis=1), xp.tril(x), xp.concat([x > 0, y > 0]), xp.astype(x, xp.uint8)),
+        *(xp.roll(x, 3, axis=1) + xp.roll(x, -2, axis=0), xp.sum(xp.roll(x, 1) * x)),
     ]
     return [kernel for one in asked for kernel in xp.explain(one).kernels]
 

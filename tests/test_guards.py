@@ -46,3 +46,28 @@ def test_elements_are_right_beside_a_huge_one() -> None:
     with config(compile="always"):
         found = np.asarray(xp.sin(xp.asarray(x)))
     np.testing.assert_allclose(found, np.sin(x), rtol=1e-15)
+
+
+@pytest.mark.parametrize("places", [[0], [1023, 1024], [4999]])
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_a_modulus_is_right_beside_extreme_ones(dtype: str, places: list[int]) -> None:
+    limits, inf, nan = np.finfo(dtype), np.inf, np.nan
+    least, most = float(limits.smallest_subnormal), float(limits.max)
+    z = np.random.default_rng(1).normal(size=10000).view(complex).astype(dtype)
+    z[10:14] = [0, complex(-0.0, 0.0), complex(nan, 1.0), complex(0.0, 1.0)]
+    for extreme in (
+        *(complex(inf, nan), complex(nan, -inf), complex(-inf, inf), complex(nan, most), complex(most, 0.0)),
+        *(
+            complex(3 * least, 4 * least),
+            complex(0.0, -least),
+            complex(most / 2, most / 4),
+            complex(1e-30, 1e30),
+        ),
+    ):
+        z[places] = extreme
+        with config(compile="always"):
+            a = xp.asarray(z)
+            found = [np.asarray(xp.abs(a)), np.asarray(xp.hypot(xp.real(a), xp.imag(a)))]
+        for each in found:
+            np.testing.assert_array_max_ulp(each, np.hypot(z.real, z.imag), 1)
+            assert not np.signbit(each).any()

@@ -150,6 +150,32 @@ def test_arrays_of_indices_out_of_bounds():
     check(x, numbered((3, 4)))  # nothing is lost
 
 
+@pytest.mark.parametrize("place", [0, 7, 70_000, -1])
+@pytest.mark.parametrize("bad", [100_000, -100_001, 2**62, -(2**63)])
+def test_one_index_of_many_out_of_bounds(place, bad):
+    x = np.random.default_rng(1).normal(size=100_000)
+    indices = np.random.default_rng(2).integers(-100_000, 100_000, 100_000)
+    given_x = xp.asarray(x)
+    check(xp.take(given_x, xp.asarray(indices)) * 2 + 1, x[indices] * 2 + 1)
+    indices[place] = bad
+    with pytest.raises(IndexError, match="take: an index is out of bounds for axis 0 with size 100000"):
+        np.asarray(xp.take(given_x, xp.asarray(indices)) * 2 + 1)
+    with pytest.raises(IndexError, match="take: an index is out of bounds for axis 0 with size 100000"):
+        np.asarray(xp.sum(xp.sin(xp.take(given_x, xp.asarray(indices)))))
+
+
+def test_each_call_knows_its_own_indices():
+    """Two gathers in one kernel, with one of them out of bounds."""
+    x = np.arange(20_000.0)
+    rows, columns = np.arange(20_000), np.arange(20_000)
+    columns[12_345] = 7
+    given_x, table = xp.asarray(x), xp.asarray(np.ones((20_000, 3)))
+    with pytest.raises(IndexError, match=r"__getitem__: .*axis 1 with size 3"):
+        np.asarray(xp.take(given_x, xp.asarray(rows)) + table[xp.asarray(rows), xp.asarray(columns)])
+    with pytest.raises(IndexError, match=r"take: .*axis 0 with size 20000"):
+        np.asarray(xp.take(given_x, xp.asarray(rows + 1)) + table[xp.asarray(rows), xp.asarray(columns % 3)])
+
+
 # -- take and take_along_axis -----------------------------------------------------------------------
 
 

@@ -4,10 +4,13 @@ the wider ones, and that divisors and amounts are always safe, which the evaluat
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scalar_evaluator import evaluate, variable
 
+import toonygrad as xp
 from toonygrad import dtypes
-from toonygrad.codegen.integers import EXACT_QUOTIENT, INTEGER_RULES, LONGEST_PRODUCT
+from toonygrad.codegen.integers import EXACT_QUOTIENT, INTEGER_RULES, LONGEST_PRODUCT, MOST_AS_FLOAT
 from toonygrad.runtime.interpreter import operation
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
@@ -42,8 +45,11 @@ def integers(dtype: np.dtype) -> np.ndarray:
     if limits.bits == 8:
         return np.arange(limits.min, limits.max + 1).astype(dtype)
     near = [*range(70), limits.max, limits.max - 1, limits.max // 2, 1 << (limits.bits // 2)]
+    if limits.bits == 64:  # beside what floats hold
+        near += [bound + k for bound in (MOST_AS_FLOAT, 2**53, 2**62) for k in (-1, 0, 1)]
     if limits.min < 0:
         near += [*range(-70, 0), limits.min, limits.min + 1, limits.min // 2]
+        near += [-bound + k for bound in (MOST_AS_FLOAT, 2**53) for k in (-1, 0, 1) if limits.bits == 64]
     random = np.random.default_rng(3).integers(limits.min, limits.max, 60, dtype, endpoint=True)
     return np.append(np.array(near, dtype), random)
 
@@ -73,6 +79,57 @@ def test_a_safe_constant_needs_no_choice():
     for op in (Ops.FLOORDIV, Ops.REMAINDER, Ops.SHL, Ops.SHR):
         node = graph_rewrite(x.alu(op, 5), INTEGER_RULES, "integers")
         assert not any(below.op is Ops.EQ for below in toposort(node))
+
+
+# -- division of integers in kernels -----------------------------------------------------------------------
+
+
+def divided_by_kernels_and_interpreted(x: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """What // and % give, by arrays and by one number."""
+    found = []
+    for mode in ("always", "never"):
+        with xp.config(compile=mode):
+            a, b = xp.asarray(x), xp.asarray(y)
+            results = [a // b, a % b, xp.floor_divide(a, b) * b + xp.remainder(a, b)]
+            for divisor in y[:: max(1, y.size // 7)]:
+                results += [a // divisor, a % divisor, divisor // b, divisor % b]
+            found.append(tuple(np.asarray(result) for result in results))
+    return found
+
+
+@pytest.mark.parametrize("dtype", dtypes.INTEGERS, ids=str)
+def test_kernels_divide_as_the_interpreter(dtype):
+    compiled, interpreted = divided_by_kernels_and_interpreted(*pairs(integers(dtype)))
+    for got, wanted in zip(compiled, interpreted):
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", dtypes.INTEGERS, ids=str)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_quotients_of_any_size(dtype, data):
+    """Operands of every number of bits, and multiples and their neighbours, where a rounded quotient errs."""
+    limits = np.iinfo(dtype)
+    seed, bits = data.draw(st.integers(0, 2**32)), data.draw(st.integers(1, limits.bits))
+    random = np.random.default_rng(seed)
+    most = min(limits.max, 2**bits)
+    y = random.integers(max(limits.min, -most), most, 3000, dtype, endpoint=True)
+    x = random.integers(limits.min, limits.max, 3000, dtype, endpoint=True)
+    with np.errstate(all="ignore"):
+        whole = x // np.where(y == 0, 1, y).astype(dtype) * y
+        beside = whole + random.integers(0, 3, 3000).astype(dtype) - np.ones(1, dtype)
+    x = np.where(random.integers(0, 3, 3000) > 0, beside, x)
+    for got, wanted in zip(*divided_by_kernels_and_interpreted(x, y)):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("place", [0, 1023, 1024, 2999])
+def test_one_large_operand_changes_its_own_element_alone(place):
+    x = np.arange(-1500, 1500)
+    x[place] = -(2**63) + 5
+    for got, wanted in zip(*divided_by_kernels_and_interpreted(x, np.full_like(x, -7))):
+        np.testing.assert_array_equal(got, wanted)
 
 
 FLOATS = np.array(

@@ -27,7 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toonygrad.realize",),
     (
         *("toonygrad.array", "toonygrad.exchange", "toonygrad.indexing", "toonygrad.interchange"),
-        *("toonygrad.placement", "toonygrad.record", "toonygrad.views", "toonygrad.writing"),
+        *("toonygrad.placement", "toonygrad.products", "toonygrad.record", "toonygrad.views"),
+        "toonygrad.writing",
     ),
     ("toonygrad.array_api",),
     ("toonygrad.explain", "toonygrad.fft", "toonygrad.linalg", "toonygrad.viz"),
@@ -44,6 +45,7 @@ ARRAY_API_MAY_IMPORT = (
     "toonygrad.exchange",
     "toonygrad.indexing",
     "toonygrad.placement",
+    "toonygrad.products",
     "toonygrad.record",
     "toonygrad.uop.ops",
 )

@@ -92,3 +92,34 @@ def test_products_over_nothing_are_zero(dtype):
     check(x @ y, np.zeros((3, 2), dtype))
     check(xp.tensordot(x, y, axes=1), np.zeros((3, 2), dtype))
     check(xp.vecdot(x, x), np.zeros(3, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize(
+    "shapes", [((300, 70), (70,)), ((70,), (70, 5000)), ((300, 70), (70, 1)), ((90_000,), (90_000,))]
+)
+def test_a_product_with_a_vector_fuses(dtype, shapes):
+    random = np.random.default_rng(3)
+    a, b = (random.integers(-9, 9, shape).astype(dtype) for shape in shapes)
+    with xp.config(compile="always"):
+        result = xp.matmul(xp.asarray(a), xp.asarray(b)) * 2 + 1
+        assert all(kernel.how == "compiled" for kernel in xp.explain(result).kernels)
+        # A product of vectors is one value, which is combined from chunks before anything reads it.
+        assert len(xp.explain(result).kernels) == (1 if result.ndim else 2)
+        check(result, np.matmul(a, b) * a.dtype.type(2) + a.dtype.type(1))
+
+
+def test_products_with_a_vector_are_at_least_as_exact_as_blas():
+    random = np.random.default_rng(4)
+    a, b = random.standard_normal((50, 40_000), np.float32), random.standard_normal(40_000, np.float32)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    ours, blas = np.asarray(xp.asarray(a) @ xp.asarray(b)), a @ b
+    assert np.max(np.abs(ours - exact)) <= np.max(np.abs(blas - exact))
+
+
+def test_a_transposed_matrix_is_read_in_its_own_order():
+    x, y = xp.ones((5000, 64), dtype=xp.float32), xp.ones(5000, dtype=xp.float32)
+    xp.realize(x, y)
+    (kernel,) = xp.explain(x.T @ y).kernels
+    # Lanes are neighbours in memory; one result after the other would take an element of each cache line.
+    assert "for lane in range(width)" in kernel.function

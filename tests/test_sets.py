@@ -111,6 +111,23 @@ def test_nans_are_distinct_and_zeros_are_not(dtype):
     check(everything.inverse_indices, np.array([2, 0, 0, 1, 3, 1]))
 
 
+@pytest.mark.parametrize("distinct", [1, 50, 10**9])
+@pytest.mark.parametrize("dtype", [dtypes.int16, dtypes.int64, dtypes.float32, dtypes.complex64], ids=str)
+def test_sets_of_many(dtype, distinct):
+    """As many as are sorted and sought on all cores."""
+    x = np.random.default_rng(3).integers(0, distinct, (200, 150)).astype(dtype)
+    expected = unique(x, return_index=True, return_inverse=True, return_counts=True)
+    expected = (*expected[:2], expected[2].reshape(x.shape), expected[3])
+    given_x = xp.asarray(x)
+    for found, wanted in zip(xp.unique_all(given_x), expected, strict=True):
+        check(found, wanted)
+    check(xp.unique_values(given_x), expected[0])
+    check(xp.unique_counts(given_x).counts, expected[3])
+    check(xp.unique_inverse(given_x).inverse_indices, expected[2])
+    among = x[:, :120] + dtype.type(1)
+    check(xp.isin(given_x, xp.asarray(among)), np.isin(x, among))
+
+
 @MODES
 def test_unique_of_what_is_pending(mode):
     with xp.config(compile=mode):

@@ -194,6 +194,11 @@ INVALID: list[tuple[str, Stage, Make]] = [
     ("each index has a coefficient", KERNEL, lambda: UOp.new(Ops.AFFINE, (RANGE,), ((0,), 0))),
     ("indices are different int64s", KERNEL, lambda: UOp.new(Ops.ACCESS, (number(),), (0, F64, (1,), 0))),
     ("indices are different int64s", KERNEL, lambda: UOp.new(Ops.AFFINE, (RANGE, RANGE), ((1, 2), 0))),
+    (
+        "it has an index cuts and a shift more",
+        KERNEL,
+        lambda: UOp.new(Ops.PIECEWISE, (RANGE, const(), const())),
+    ),
     ("it runs over ranges", KERNEL, lambda: UOp.new(Ops.REDUCE, (number(),), Ops.ADD)),
     ("it runs over ranges", KERNEL, lambda: UOp.new(Ops.REDUCE, (number(), const()), Ops.ADD)),
     (

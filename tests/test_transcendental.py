@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
+import toonygrad as xp
 from toonygrad import dtypes
 from toonygrad.codegen.cpu import PRIMITIVES, kernel_namespace, register, two_over_pi
 from toonygrad.codegen.transcendental import DECOMPOSITIONS, TRANSCENDENTAL_RULES
@@ -616,3 +617,21 @@ def test_only_primitives_are_left(op: Op, dtype: np.dtype) -> None:
     root = decomposed(op, dtype)
     assert root.dtype == dtype
     assert {node.op for node in toposort(root)} <= PRIMITIVE
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cubes(dtype):
+    random = np.random.default_rng(5)
+    x = (random.uniform(-2, 2, 400) * 2.0 ** random.integers(-30, 30, 400)).astype(dtype)
+    limits = np.finfo(dtype)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, limits.max, -limits.max, limits.tiny]
+    x = np.concatenate([x, np.array([*special, limits.smallest_subnormal], dtype)])
+    with xp.config(compile="always"):
+        found = np.asarray(xp.asarray(x) ** 3)
+        same_as = np.asarray(xp.pow(xp.asarray(x), 3.0))
+    assert found.dtype == dtype and np.array_equal(found, same_as, equal_nan=True)
+    for base, cube in zip(x[:400].tolist(), found[:400].tolist(), strict=True):
+        assert error_in_ulps(cube, mpf(base) ** 3, np.dtype(dtype)) <= 0.51
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found[400:], x[400:] * x[400:] * x[400:])
+        assert np.array_equal(np.signbit(found[400:404]), [False, True, False, True])

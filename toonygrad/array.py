@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes, indexing, placement, record, views
+from toonygrad import dtypes, indexing, placement, products, record, views
 from toonygrad.devices import DEVICE, use
 from toonygrad.errors import shapes_error, storage_error
 from toonygrad.interchange import Interchange
@@ -356,23 +356,23 @@ class Array(Interchange):
             other = from_foreign("__matmul__", other)
         elif not isinstance(other, Array):
             return NotImplemented
-        return from_node(record.matmul("__matmul__", node_of(self), node_of(other)))
+        return from_node(products.matmul("__matmul__", node_of(self), node_of(other)))
 
     def __rmatmul__(self, other: Array, /) -> Array:
         # Between two Arrays the forward method answers; this one makes NumPy arrays on the left work.
         if not isinstance(other, np.ndarray):
             return NotImplemented
         left = from_foreign("__rmatmul__", other)
-        return from_node(record.matmul("__rmatmul__", node_of(left), node_of(self)))
+        return from_node(products.matmul("__rmatmul__", node_of(left), node_of(self)))
 
     def __imatmul__(self, other: Array, /) -> Array:
         return _in_place("__imatmul__", self, self.__matmul__(other))
 
     def __pow__(self, other: Any, /) -> Array:
-        # The one power worth an operation of its own: a product, right to half a ULP and forty times cheaper.
-        if type(other) is int and other == 2:
+        few = products.few_factors(other, self.dtype)
+        if few == 2:
             return self._square(self)
-        return self._power(other)
+        return from_node(products.cube("__pow__", node_of(self))) if few else self._power(other)
 
     def __ipow__(self, other: Any, /) -> Array:
         return _in_place("__ipow__", self, self.__pow__(other))

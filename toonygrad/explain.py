@@ -202,6 +202,7 @@ def _example(generated: Generated) -> dict[str, int | float]:
     integers = generated.nest.arguments.integers
     strides = sorted({abs(value) for name, value in integers.items() if name.startswith("s")})
     known = {"pieces": 1, "blocks": 1, "chunks": 2, "chunk": 3, "results": EXAMPLE_SIZE}
+    known |= {"first_chunk": 0, "storing": 1}
     example: dict[str, int | float] = {"hi": EXAMPLE_SIZE}
     for parameter in generated.source.parameters:
         name = parameter.name

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.devices import use
+from toonygrad.devices import DEVICE, use
 from toonygrad.placement import beside, brought, place_of
 from toonygrad.realize import realize_nodes
+from toonygrad.runtime import selection
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
@@ -106,6 +107,10 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     """
     if use.several:
         items = _on_device(items, place_of(node))
+    mask = mask_of_all(items, node.shape, place_of(node))
+    if mask is not None and mask.shape and place_of(node) == DEVICE:
+        chosen, given = realize_nodes([mask, node])
+        return UOp.new(Ops.BUFFER, (), selection.selected(chosen.arg.array, given.arg.array))
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -174,13 +179,22 @@ def numpy_key(
 def true_positions(node: UOp) -> list[UOp]:
     """Positions of the elements of `node` that aren't zero, which it computes.
 
-    In row-major order: int64, one node for each of its axes.
+    In row-major order: int64, one node for each of its axes. Of several axes they are recorded from the
+    positions among all elements.
     """
+    shape = node.shape
     (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    return [beside(positions, node) for positions in np.nonzero(node.arg.array)]
+    place = beside(selection.true_positions(node.arg.array).array, node)
+    found: list[UOp] = []
+    for size in reversed(shape[1:]):
+        extent = UOp.scalar(max(size, 1), dtypes.INDEX)
+        outer = place.alu(Ops.FLOORDIV, extent)
+        found.append(place - outer * extent)
+        place = outer
+    return [place, *reversed(found)]
 
 
-def mask_of_all(items: list[Item], shape: Shape, device: str) -> UOp | None:
+def mask_of_all(items: Sequence[Item], shape: Shape, device: str) -> UOp | None:
     """The mask that is the whole key of an array of `shape`, and chooses from all its elements."""
     item = items[0] if len(items) == 1 else None
     if isinstance(item, UOp) and item.dtype == dtypes.bool_ and item.shape == shape:

@@ -16,6 +16,7 @@ from toonygrad.devices import DEVICE, use
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
+from toonygrad.schedule.piecewise import is_rearranged
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp, device_of
 from toonygrad.uop.ops import MOVEMENT, Ops
@@ -66,7 +67,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
             # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
             if node.op not in MOVEMENT or in_memory(node) is None:
                 node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
-    return [_memory(node) for node in nodes]
+    return [node.realized or _memory(node) for node in nodes]
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -186,48 +187,47 @@ def _walk(
         if node in number:
             stack.pop()
             continue
-        leaf = node.realized
-        if leaf is not None or node.op is buffer:
-            stack.pop()
-            if leaf is not None:
-                memory[node] = leaf
+        src = node.src
+        ready = True
+        for source in src:
+            if source in number:
+                continue
+            op = source.op
+            if op is buffer:
+                leaf = source
+            elif op is scalar:
+                continue
+            elif source.realized is None:
+                stack.append(source)
+                ready = False
+                continue
+            else:
+                leaf = memory[source] = source.realized
                 if leaf in number:
-                    number[node] = number[leaf]
+                    number[source] = number[leaf]
                     continue
                 number[leaf] = len(key)
-            else:
-                leaf = node
-            number[node] = len(key)
+            number[source] = len(key)
             leaves.append(leaf)
             key.append(leaf.arg.layout)
+        if not ready:
             continue
-        src = node.src
-        entry: tuple | None = None
-        if len(src) == 2:  # most nodes
-            first, second = src
-            left, right = number.get(first), number.get(second)
-            if left is not None:  # once their sources are done
-                if right is not None:
-                    entry = (node.op, node.arg, left, right)
-                elif second.op is scalar:
-                    leaves.append(second)
-                    entry = (node.op, node.arg, left, second.dtype)
-        if entry is None:
-            before = len(stack)
-            for source in src:
-                if source not in number and source.op is not scalar:
-                    stack.append(source)
-            if len(stack) > before:
-                continue
-            entry = _entry(node, number, leaves)
         stack.pop()
         number[node] = len(key)
-        key.append(entry)
+        if len(src) == 2 and src[0].op is not scalar:  # most nodes
+            second = src[1]
+            if second.op is scalar:
+                leaves.append(second)
+                key.append((node.op, node.arg, number[src[0]], second.dtype))
+            else:
+                key.append((node.op, node.arg, number[src[0]], number[second]))
+        else:
+            key.append(_entry(node, number, leaves))
         if node.demanded:
             again.append(node)
         if not looking:
             node.demanded += 1
-        if node.op in _EXPENSIVE:
+        if node.op in _EXPENSIVE and not is_rearranged(node):
             expensive = True
     return number, memory, key, leaves, again, expensive
 
@@ -308,7 +308,8 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     below, expensive = _expensive_below(number, memory)
     kept = 0
     for (node, bits), references in zip(below.items(), _references(below), strict=True):
-        own = _OWN_REFERENCES + (node.op in _EXPENSIVE)  # its place in the list
+        listed = node.op in _EXPENSIVE and not is_rearranged(node)
+        own = _OWN_REFERENCES + listed  # the list of expensive ones refers to it too
         if bits and node not in roots and references > own + uses[node]:
             kept |= bits
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
@@ -334,7 +335,7 @@ def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[di
     expensive: list[UOp] = []
     for node in number:
         below[node] = 0
-        if node.op in _EXPENSIVE and node not in memory:
+        if node.op in _EXPENSIVE and node not in memory and not is_rearranged(node):
             below[node] = 1 << len(expensive)
             expensive.append(node)
         elif node not in memory:

@@ -5,18 +5,20 @@ generate.py asks `runs_along_columns` and builds `Columns`, on what reductions.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from toonygrad.codegen.loops import (
     COLUMN_BLOCK,
     COLUMN_COPIES,
     COLUMN_LEAST,
+    COLUMN_OPERATIONS,
     COLUMN_ROWS,
     FEWEST_STEPS,
     HI,
     LO,
     MOST_WIDE,
     ZERO,
+    Builder,
     Nest,
     assign,
     evenly,
@@ -43,10 +45,43 @@ def runs_along_columns(body: Body) -> bool:
         if node.op is Ops.ACCESS:
             steps = {atom: abs(coefficient) for atom, coefficient in zip(node.src, node.arg[2], strict=True)}
             unit = 1 if 1 in steps.values() else 2  # complex numbers lie two apart
+            # The vector that a matrix is multiplied by counts for little beside it.
+            elements = size_of([body.extents.get(atom, 1) for atom in steps])
             for atom, step in steps.items():
-                across += step == unit and atom is column
-                along += step == unit and atom in last
+                across += elements * (step == unit and atom is column)
+                along += elements * (step == unit and atom in last)
     return across > along
+
+
+def in_groups_of_rows(
+    builder: Builder,
+    each: UOp,
+    bounds: tuple[UOp, UOp],
+    lane: UOp,
+    width: UOp,
+    one_row: Callable[[UOp], Sequence[UOp]],
+) -> list[UOp]:
+    """Loops over rows `each` and their lanes, several rows at once: a lane's total then stays in a register.
+
+    Parameters
+    ----------
+    one_row : the statements for a lane of the row that a node stands for
+    """
+    begin, end = bounds
+    loops, singly = [], one_row(each)
+    if not any(node.op is Ops.GUARDED for node in toposort(*singly)):
+        # The guards of several rows aren't told apart, so this is for the others.
+        long = sum(bool(node.src) for node in toposort(*singly)) > COLUMN_OPERATIONS
+        together = COLUMN_ROWS // 2 if long else COLUMN_ROWS
+        k, group, member = variable(each.arg), range_("group"), range_("member")
+        groups = quotient(end - begin if begin is not ZERO else end, UOp.const(together, end.dtype))
+        place = group * together + member
+        here = assign(k, begin + place if begin is not ZERO else place)
+        rows = loop(member, ZERO, UOp.const(together, end.dtype), [here, *one_row(k)])
+        lanes = builder.by_pieces(lane, ZERO, width, [rows], lambda *parts: [loop(*parts)])
+        loops = [loop(group, ZERO, groups, lanes)]
+        begin = begin + groups * together if begin is not ZERO else groups * together
+    return [*loops, loop(each, begin, end, builder.inner_loop(lane, ZERO, width, singly))]
 
 
 class Columns(Reducing):
@@ -117,17 +152,7 @@ class Columns(Reducing):
 
         assigned, start, stop = self.bounds(over[0], chunk, length)
         begin, end = (start, stop) if len(over) == 1 else (ZERO, self.extent(last))
-        loops, one_row = [], added(each)
-        if not any(node.op is Ops.GUARDED for node in toposort(*one_row)):
-            # The guards of several rows aren't told apart, so this is for the others.
-            k, group, member = variable(each.arg), range_("group"), range_("member")
-            groups = quotient(end - begin if begin is not ZERO else end, UOp.const(COLUMN_ROWS, end.dtype))
-            place = group * COLUMN_ROWS + member
-            here = assign(k, begin + place if begin is not ZERO else place)
-            rows = loop(member, ZERO, UOp.const(COLUMN_ROWS, end.dtype), [here, *added(k)])
-            loops = [loop(group, ZERO, groups, [loop(lane, ZERO, width, [rows])])]
-            begin = begin + groups * COLUMN_ROWS if begin is not ZERO else groups * COLUMN_ROWS
-        loops.append(loop(each, begin, end, self.inner_loop(lane, ZERO, width, one_row)))
+        loops = in_groups_of_rows(self, each, (begin, end), lane, width, added)
         for a in reversed(over[1:-1]):
             loops = [loop(self.atoms[a], ZERO, self.extent(a), loops)]
         if len(over) > 1:
@@ -148,7 +173,7 @@ class Columns(Reducing):
         alone = {
             node
             for node in order
-            if node.op not in (Ops.RANGE, Ops.AFFINE, Ops.ACCESS, Ops.REDUCE)
+            if node.op not in (Ops.RANGE, Ops.AFFINE, Ops.PIECEWISE, Ops.ACCESS, Ops.REDUCE)
             and column in ranges[node]
             and not ranges[node].intersection(over)
         }

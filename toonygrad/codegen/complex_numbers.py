@@ -3,7 +3,7 @@ sees one.
 
 The lowering applies COMPLEX_RULES to scalar expressions whose complex leaves are COMPLEX(re, im) nodes and
 constants. The functions follow the standard's special cases, which are C99's Annex G; choices are WHEREs,
-so that loops vectorise. This file imports the graph alone.
+so that loops vectorise. This file imports the graph and the real functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen.transcendental_power import scaled_hypot
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.pattern import PatternMatcher, Rule, UPat
@@ -130,7 +131,7 @@ def _log_far(a: UOp, b: UOp, logarithm: Op, unit: float) -> UOp:
     large, small, scale = _scaling(a, b)
     undo_large, undo_small = -math.log(limits.shrink) / unit, -math.log(limits.grow) / unit
     undo = _choose(large, undo_large, small, undo_small, UOp.const(0.0, a.dtype))
-    return (a * scale).alu(Ops.HYPOT, b * scale).alu(logarithm) + undo
+    return scaled_hypot(a * scale, b * scale).alu(logarithm) + undo
 
 
 def _log_modulus(a: UOp, b: UOp, logarithm: Op, unit: float) -> UOp:
@@ -242,7 +243,7 @@ def sqrt(a: UOp, b: UOp) -> Pair:
     large, small, scale = _scaling(a, b)
     undo = _choose(large, limits.shrink**-0.5, small, limits.grow**-0.5, UOp.const(1.0, a.dtype))
     x, y = a * scale, b * scale
-    root = ((abs(x) + x.alu(Ops.HYPOT, y)) * 0.5).alu(Ops.SQRT)
+    root = ((abs(x) + scaled_hypot(x, y)) * 0.5).alu(Ops.SQRT)
     other = abs(y) / (root * 2.0)
     left = x < 0
     real = left.where(other, root) * undo
@@ -265,7 +266,7 @@ def power(a: UOp, b: UOp, c: UOp, d: UOp) -> Pair:
     """
     part = a.dtype
     a, b, c, d = (x.cast(dtypes.float64) for x in (a, b, c, d))
-    radius, angle = a.alu(Ops.HYPOT, b), b.alu(Ops.ATAN2, a)
+    radius, angle = scaled_hypot(a, b), b.alu(Ops.ATAN2, a)
     real_exponent = d.eq(0)
     size = radius.alu(Ops.POW, c) * _either(real_exponent, 0.0, -(d * angle)).alu(Ops.EXP)
     turn = c * angle + _either(real_exponent, 0.0, d * radius.alu(Ops.LOG))
@@ -366,10 +367,10 @@ def atanh(a: UOp, b: UOp) -> Pair:
     Near the branch points the first is log(|1 + z| / |1 - z|) / 2.
     """
     limits, x = _LIMITS[a.dtype], abs(a)
-    distance = (1.0 - x).alu(Ops.HYPOT, b)
+    distance = scaled_hypot(1.0 - x, b)
     near, tiny = distance < 0.125, distance < limits.tiny
     one = UOp.const(1.0, a.dtype)
-    quotient = (x + 1.0).alu(Ops.HYPOT, b) * _either(tiny, limits.tiny_shrink, one) / distance
+    quotient = scaled_hypot(x + 1.0, b) * _either(tiny, limits.tiny_shrink, one) / distance
     logarithm = near.where(quotient - 1.0, x / distance / distance * 4.0).alu(Ops.LOG1P)
     undone = _either(tiny, logarithm - math.log(limits.tiny_shrink), logarithm)
     size = near.where(undone * 0.5, logarithm * 0.25)

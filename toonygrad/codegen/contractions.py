@@ -72,7 +72,10 @@ def shared_values(body: Body) -> Shared | None:
         return None
     below = toposort(*(node.src[0] for node in reduces))
     over = reduces[0].src[1:]
-    if any(node.op in (Ops.REDUCE, Ops.CHECKED) for node in below) or any(r.src[1:] != over for r in reduces):
+    # Copies of a tile are of memory that runs on, and of indices that no loop checks again.
+    if any(node.op in (Ops.REDUCE, Ops.CHECKED, Ops.PIECEWISE) for node in below):
+        return None
+    if any(reduce.src[1:] != over for reduce in reduces):
         return None
     extents = [body.extents[a] for a in outer]
     if size_of(extents) < CONTRACTION_RESULTS or extents[-1] < CONTRACTION_COLUMNS:

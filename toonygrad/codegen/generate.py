@@ -9,7 +9,8 @@ from toonygrad.codegen.contractions import Contraction, shared_values
 from toonygrad.codegen.loops import Elementwise, Nest
 from toonygrad.codegen.lower import Body, lower
 from toonygrad.codegen.python_source import KernelSource, python_source
-from toonygrad.codegen.rows import Rows, Scan
+from toonygrad.codegen.rows import Rows
+from toonygrad.codegen.scans import Scan
 from toonygrad.codegen.tiles import Tiles, tiled_range
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel

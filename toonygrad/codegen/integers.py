@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen.transcendental_arithmetic import DOUBLE, SINGLE, Format
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.pattern import PatternMatcher, UPat
@@ -32,42 +33,97 @@ def _unsigned(dtype: np.dtype) -> np.dtype:
 
 # -- division of integers ----------------------------------------------------------------------------------
 
+# Processors divide vectors of floats, not of integers. Integers in [-this, this), which `rounder` converts,
+# divide as float64: a quotient that isn't whole is further from the next integer than rounding moves it, so
+# its floor is exact, and so is what remains. The same holds for 16 bits in float32.
+MOST_AS_FLOAT = 2**51
+# What a rounded quotient of rounded operands is multiplied by so that it is never too large.
+BELOW = 1 - 2.0**-50
 
-def _is_safe_constant(y: UOp) -> bool:
-    return y.op is Ops.CONST and y.arg not in (0, -1)
+
+def _never_zero(y: UOp) -> UOp:
+    """`y`, but 1 in place of 0: the remainder is 0 too."""
+    constant = y.op is Ops.CONST and y.arg != 0
+    return y if constant else y.eq(0).where(UOp.const(1, y.dtype), y)
 
 
-def _safe_divisor(y: UOp) -> UOp:
-    """`y`, but 1 in place of 0 and -1: by 1 nothing traps, and the remainder is theirs, 0."""
-    if _is_safe_constant(y):
-        return y
-    unsafe = y.eq(0)
-    if y.dtype in dtypes.SIGNED:
-        unsafe = unsafe | y.eq(-1)
-    return unsafe.where(UOp.const(1, y.dtype), y)
+def _format(dtype: np.dtype) -> Format:
+    return SINGLE if dtype.itemsize <= 2 else DOUBLE
+
+
+def _as_float(x: UOp) -> UOp:
+    """`x` as a float that holds it exactly; 64 bits by way of the pattern, since AVX2 can't convert them."""
+    form = _format(x.dtype)
+    if x.dtype.itemsize < 8:
+        return x.cast(form.floating)
+    return (x.cast(form.integer) + form.rounder_bits).bitcast(form.floating) - form.rounder
+
+
+def _as_integer(x: UOp, dtype: np.dtype) -> UOp:
+    """An integral float as `dtype`, wrapping: its digits stand in the low bits of the pattern of a sum."""
+    form = _format(dtype)
+    pattern = (x + form.rounder).bitcast(form.integer)
+    return (pattern if dtype.itemsize < 8 else pattern - form.rounder_bits).cast(dtype)
+
+
+def _divided(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    """The floored quotient and the remainder, y != 0; of 64 bits where floats hold both exactly."""
+    numerator, divisor = _as_float(x), _as_float(y)
+    quotient = (numerator / divisor).alu(Ops.FLOOR)
+    return _as_integer(quotient, x.dtype), _as_integer(numerator - quotient * divisor, x.dtype)
+
+
+def _divided_long(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    """The floored quotient and the remainder of any 64 bits, y != 0.
+
+    In two steps of magnitudes, each from below: of n / d the first leaves less than 2 ** 15, the second 2.
+    """
+    signed = x.dtype in dtypes.SIGNED
+    n, d = ((abs(z) if signed else z).cast(dtypes.uint64) for z in (x, y))
+    divisor = d.cast(dtypes.float64)
+    quotient, rest = UOp.const(0, dtypes.uint64), n
+    for _ in range(2):
+        part = (rest.cast(dtypes.float64) / divisor * BELOW).cast(dtypes.uint64)
+        quotient, rest = quotient + part, rest - part * d
+    more = d <= rest
+    quotient, rest = quotient + more.cast(dtypes.uint64), more.where(rest - d, rest)
+    if not signed:
+        return quotient, rest
+    opposite = (x ^ y) < 0
+    across = opposite & rest.ne(0)
+    quotient, rest = quotient + across.cast(dtypes.uint64), across.where(d - rest, rest)
+    quotient, rest = quotient.cast(x.dtype), rest.cast(x.dtype)
+    return opposite.where(-quotient, quotient), (y < 0).where(-rest, rest)
+
+
+def _are_exact_floats(x: UOp, y: UOp) -> UOp:
+    def inside(x: UOp) -> UOp:
+        if x.dtype in dtypes.UNSIGNED:
+            return x < MOST_AS_FLOAT
+        # Read as unsigned, what lies below is huge.
+        return (x + MOST_AS_FLOAT).cast(dtypes.uint64) < 2 * MOST_AS_FLOAT
+
+    return inside(x) & inside(y)
+
+
+def _quotient_and_remainder(x: UOp, y: UOp) -> tuple[UOp, UOp]:
+    fast = _divided(x, y)
+    if x.dtype.itemsize < 8:
+        return fast
+    slow, ordinary = _divided_long(x, y), _are_exact_floats(x, y)
+    return fast[0].alu(Ops.GUARDED, slow[0], ordinary), fast[1].alu(Ops.GUARDED, slow[1], ordinary)
 
 
 def floor_division(x: UOp, y: UOp) -> UOp:
-    """x // y: the truncated quotient, less one where signs differ and something remains; by 0 it is 0."""
-    divisor = _safe_divisor(y)
-    quotient = x.alu(Ops.QUOTIENT, divisor)
-    if x.dtype in dtypes.SIGNED:
-        rest = x - quotient * divisor
-        below = rest.ne(0) & (rest ^ divisor < 0)
-        quotient = quotient - below.cast(x.dtype)
-        if not _is_safe_constant(y):
-            quotient = y.eq(-1).where(UOp.const(0, x.dtype) - x, quotient)
-    return quotient if _is_safe_constant(y) else y.eq(0).where(UOp.const(0, x.dtype), quotient)
+    """x // y; by 0 it is 0."""
+    divisor = _never_zero(y)
+    quotient, _ = _quotient_and_remainder(x, divisor)
+    return quotient if divisor is y else y.eq(0).where(UOp.const(0, x.dtype), quotient)
 
 
 def remainder(x: UOp, y: UOp) -> UOp:
     """x % y with the sign of y; by 0 it is 0."""
-    divisor = _safe_divisor(y)
-    rest = x.alu(Ops.MODULO, divisor)
-    if x.dtype in dtypes.UNSIGNED:
-        return rest
-    across = rest.ne(0) & (rest ^ divisor < 0)
-    return across.where(rest + divisor, rest)
+    return _quotient_and_remainder(x, _never_zero(y))[1]
 
 
 # -- division of floats ------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 """A kernel's loops: which run in parallel, which inside, in what pieces. Every constant is named here.
 
 Elementwise is here: rows share out among cores, the last range runs inside. The other shapes stand on the
-Builder of this file: tiles.py, rows.py, columns.py, contractions.py. `Nest` is what they make.
+Builder of this file: tiles.py, rows.py, columns.py, scans.py, contractions.py. `Nest` is what they make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,8 +26,10 @@ SUM_BLOCK = 512
 SHORT_SUM = 32
 # Columns that one parallel step reduces together, rows that it adds at once, and the fewest columns where
 # rows can't be shared out instead. Memory is read in long pieces (1024 columns of float64 took 1.5 times as
-# long as 4096), accumulators are touched once for four rows (one by one took 1.6 times as long).
-COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 4, 1024
+# long as 4096), accumulators are touched once for eight rows (four took 1.15 times as long, one 1.8).
+COLUMN_BLOCK, COLUMN_ROWS, COLUMN_LEAST = 4096, 8, 1024
+# Of rows with more operations half as many: LLVM wouldn't unroll, and so vectorise, much more.
+COLUMN_OPERATIONS = 32
 # Scratch memory is taken for as many values of a column, computed before the loop over rows, and with more
 # reductions blocks are no longer than the least.
 COLUMN_COPIES, MOST_WIDE = 4, 4
@@ -53,6 +55,17 @@ CONTRACTION_TOGETHER, CONTRACTION_ROWS, CONTRACTION_BYTES, CONTRACTION_DEPTH = 4
 # The most scratch arrays of a tile, the fewest results that make tiles to share out, the fewest columns that
 # fill vectors.
 CONTRACTION_COPIES, CONTRACTION_RESULTS, CONTRACTION_COLUMNS = 8, 4096, 16
+# Scans along rows add floats in groups first: a total after each element took 1.7 times as long, for it waits
+# for the one before. With more operations than these beside them they run in blocks of so many elements,
+# which stay in the first-level cache, so that the operations run in vectors; few take longer so.
+SCAN_GROUP, SCAN_OPERATIONS, SCAN_BLOCK = 4, 8, 512
+# The fewest columns that one parallel step scans together where there are more (256 took 1.5 times as long
+# as 2000, chunks of rows 1.6 times), and the fewest that are scanned side by side at all: with three, loops
+# of three would run for each row.
+SCAN_COLUMNS, SCAN_NARROWEST = 256, 16
+# Rows or blocks of columns below which they run in chunks of as many elements; and the elements that are read
+# for totals before they are read again, from the last-level cache, to be stored.
+SCAN_STEPS, SCAN_CHUNK, SCAN_WAVE = 8, 1 << 14, 1 << 20
 # Elements computed on the assumption that guards hold before that is checked.
 GUARD_BLOCK = 1024
 # Operations from which on a value is kept in the result's row and read back rather than computed again.
@@ -73,6 +86,24 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """Scans that run in chunks, twice: for the chunks' totals, and to store from what stands before each.
+
+    Attributes
+    ----------
+    kinds : operation, type and start of each scan's totals
+    chunks : of each scan
+    results : how many scans lie side by side
+    wave : chunks that run at once, before they run again
+    """
+
+    kinds: tuple[tuple[Op, np.dtype, int | float], ...]
+    chunks: int
+    results: int
+    wave: int
+
+
+@dataclass(frozen=True)
 class Nest:
     """A kernel's loop nest.
 
@@ -83,6 +114,7 @@ class Nest:
     extent : parallel steps for this shape
     grain : parallel steps worth a thread
     partials : outputs that come in chunks
+    carried : how scans run that come in chunks
     """
 
     body: UOp
@@ -90,6 +122,7 @@ class Nest:
     extent: int
     grain: int
     partials: tuple[Partial, ...]
+    carried: Carried | None = None
 
 
 def variable(name: str, dtype: np.dtype = dtypes.INDEX) -> UOp:
@@ -144,6 +177,18 @@ def guard_conditions(statements: Sequence[UOp]) -> list[UOp]:
     """What must hold for the fast form of all that `statements` compute."""
     guards = [node for node in toposort(*statements) if node.op is Ops.GUARDED]
     return list(dict.fromkeys(rewritten([guard.src[2] for guard in guards], FAST)))
+
+
+def _rest(index: UOp, over: UOp) -> UOp | None:
+    """What `index` adds to `over`; None where it isn't `over` plus something that doesn't depend on it."""
+    rest = ZERO
+    while index.op is Ops.ADD:
+        left, right = index.src
+        if over in toposort(left):
+            left, right = right, left
+        rest = left if rest is ZERO else rest + left
+        index = right
+    return rest if index is over and over not in toposort(rest) else None
 
 
 # -- building ------------------------------------------------------------------------------------------------
@@ -211,7 +256,52 @@ class Builder:
         return [*statements, assign(variables[0], position)] if over else []
 
     def inner_loop(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
-        """An innermost loop; with guards, in blocks that are computed again where a guard fails."""
+        """An innermost loop: by pieces of what it reads, and by blocks where guards may fail."""
+        return self.by_pieces(over, start, stop, statements, self._guarded)
+
+    def by_pieces(
+        self,
+        over: UOp,
+        start: UOp,
+        stop: UOp,
+        statements: Sequence[UOp],
+        inside: Callable[[UOp, UOp, UOp, Sequence[UOp]], list[UOp]],
+    ) -> list[UOp]:
+        """The loops that `inside` makes, once for each piece in which no shift depends on `over`.
+
+        Shifts are locals then, and what is read at shifted places is read with the stride it has.
+        """
+        order = toposort(*statements)
+        changed = {node.src[0] for node in order if node.op in (Ops.LOOP, Ops.ASSIGN, Ops.STORE)}
+        before = {
+            node: rest
+            for node in order
+            if node.op is Ops.PIECEWISE
+            and (rest := _rest(node.src[0], over)) is not None
+            and changed.isdisjoint(toposort(rest))
+        }
+        cuts = {
+            cut - rest if rest is not ZERO else cut: None
+            for node, rest in before.items()
+            for cut in node.src[1 : len(node.src) // 2]
+        }
+        if not cuts:
+            return inside(over, start, stop, statements)
+        first, last = variable(self.name("from")), variable(self.name("to"))
+        end = stop
+        for cut in cuts:
+            end = end.alu(Ops.MINIMUM, (first < cut).where(cut, stop))
+        shifts = {node: variable(self.name("shift")) for node in before}
+        each = [assign(first, last), assign(last, end)]
+        for node, rest in before.items():
+            place = first + rest if rest is not ZERO else first
+            each.append(assign(shifts[node], UOp.new(Ops.PIECEWISE, (place, *node.src[1:]))))
+        each += inside(over, first, last, substitute(statements, dict(shifts)))
+        count = UOp.const(len(cuts) + 1, dtypes.INDEX)
+        return [assign(last, start), loop(range_(self.name("piece")), ZERO, count, each)]
+
+    def _guarded(self, over: UOp, start: UOp, stop: UOp, statements: Sequence[UOp]) -> list[UOp]:
+        """A loop; with guards, in blocks that are computed again where a guard fails."""
         conditions = guard_conditions(statements)
         if not conditions:
             return [loop(over, start, stop, statements)]
@@ -248,12 +338,18 @@ class Builder:
         return [loop(block, ZERO, pieces(length, GUARD_BLOCK), inside)]
 
     def finish(
-        self, statements: Sequence[UOp], extent: int, elements: int, partials: Sequence[Partial] = ()
+        self,
+        statements: Sequence[UOp],
+        extent: int,
+        elements: int,
+        partials: Sequence[Partial] = (),
+        carried: Carried | None = None,
     ) -> Nest:
         """The nest from its statements; `elements` is what one parallel step computes."""
         operations = len(toposort(*(store.value for store in self.body.stores)))
         grain = max(1, GRAIN // max(1, elements * operations))
-        return Nest(UOp.new(Ops.SINK, tuple(statements)), self.arguments, extent, grain, tuple(partials))
+        body = UOp.new(Ops.SINK, tuple(statements))
+        return Nest(body, self.arguments, extent, grain, tuple(partials), carried)
 
     def nested(self, over: Sequence[UOp], innermost: Sequence[UOp]) -> list[UOp]:
         """Loops over whole ranges, the last innermost."""

@@ -1,6 +1,6 @@
-"""Reductions along rows and what consumes them, and running combinations: each parallel step takes one row.
+"""Reductions along rows and what consumes them: each parallel step takes one row.
 
-generate.py builds `Rows` and `Scan`, on what reductions.py has.
+generate.py builds `Rows`, on what reductions.py has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from toonygrad.codegen.loops import (
     SHORT_SUM,
     SUM_BLOCK,
     ZERO,
-    Builder,
     Nest,
     assign,
     loop,
@@ -273,29 +272,3 @@ def _operations(node: UOp) -> int:
 
 def _coefficient(store: Store, a: UOp) -> int:
     return dict(zip(store.index.src, store.index.arg[0], strict=True))[a]
-
-
-class Scan(Builder):
-    """Running combinations: rows share out among cores, each goes along its axis storing as it goes."""
-
-    def build(self) -> Nest:
-        body = self.body
-        scans = [node for node in toposort(*(s.value for s in body.stores)) if node.op is Ops.SCAN]
-        over = scans[0].src[1:]
-        rest = [a for a in (*body.outer, *body.inner) if a not in over]
-        step = range_("step")
-        statements = self.decompose(step, rest)
-        inside, before = [], []
-        for a in over:
-            self.atoms[a] = range_(self.name("k"))
-        for node in scans:
-            dtype = accumulator_dtype(node.arg, node.dtype)
-            total = variable(self.name("total"), dtype)
-            (value,) = self.concrete(node.src[0])
-            before.append(assign(total, identity(node.arg, dtype)))
-            inside.append(assign(total, total.alu(node.arg, value.cast(dtype))))
-            self.results[node] = total.cast(node.dtype)
-        inside += [self.store(store) for store in body.stores]
-        statements += before + self.nested(over, inside)
-        length = size_of([body.extents[a] for a in over])
-        return self.finish([loop(step, LO, HI, statements)], size_of([body.extents[a] for a in rest]), length)

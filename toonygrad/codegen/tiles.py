@@ -7,6 +7,7 @@ line up, and reads it through a transposed copy in scratch memory. generate.py a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from toonygrad.codegen.loops import (
@@ -49,9 +50,14 @@ def _transposed(body: Body, row: UOp) -> list[UOp]:
         node
         for node in toposort(*(store.value for store in body.stores))
         if node.op is Ops.ACCESS
-        and all(a.op is Ops.RANGE for a in node.src)
+        and all(a.op is Ops.RANGE or _shifts_along(a) for a in node.src)
         and abs(step_along(node, row)) == 1 < abs(step_along(node, column))
     ]
+
+
+def _shifts_along(atom: UOp) -> bool:
+    """Whether an atom is a shift by pieces of one range, so that a tile can be cut where they meet."""
+    return atom.op is Ops.PIECEWISE and [a.op for a in atom.src[0].src] == [Ops.RANGE]
 
 
 def step_along(node: UOp, a: UOp) -> int:
@@ -137,16 +143,23 @@ class Tiles(Builder):
             assign(first_column, step.alu(Ops.MODULO, per_row) * width),
             assign(last_column, (first_column + width).alu(Ops.MINIMUM, self.extent(column))),
         ]
-        tile_rows = Side(row, self.atoms[row] - first_row, first_row, last_row, last_row - first_row)
-        tile_columns = Side(
-            column, self.atoms[column] - first_column, first_column, last_column, last_column - first_column
-        )
-        statements += [
-            copy_transposed(self, node, tile_rows, tile_columns, width + TILE_GAP, elements)
-            for node in packed
-        ]
-        stores = [self.store(store) for store in body.stores]
-        inside = self.inner_loop(self.atoms[column], first_column, last_column, stores)
-        statements.append(loop(self.atoms[row], first_row, last_row, inside))
+        shifts = self.concrete(*(a for node in packed for a in node.src if a.op is Ops.PIECEWISE))
+
+        def in_rows(each: UOp, above: UOp, below: UOp, _: Sequence[UOp]) -> list[UOp]:
+            side = Side(row, each - above, above, below, below - above)
+
+            def in_columns(each: UOp, left: UOp, right: UOp, _: Sequence[UOp]) -> list[UOp]:
+                other = Side(column, each - left, left, right, right - left)
+                return self._tile(packed, side, other, width, elements)
+
+            return self.by_pieces(self.atoms[column], first_column, last_column, shifts, in_columns)
+
+        statements += self.by_pieces(self.atoms[row], first_row, last_row, shifts, in_rows)
         steps = size_of([body.extents[a] for a in others]) * down * across
         return self.finish([loop(step, LO, HI, statements)], steps, high * wide)
+
+    def _tile(self, packed: Sequence[UOp], rows: Side, columns: Side, width: UOp, elements: int) -> list[UOp]:
+        copies = [copy_transposed(self, node, rows, columns, width + TILE_GAP, elements) for node in packed]
+        stores = [self.store(store) for store in self.body.stores]
+        inside = self.inner_loop(self.atoms[columns.over], columns.first, columns.last, stores)
+        return [*copies, loop(self.atoms[rows.over], rows.first, rows.last, inside)]

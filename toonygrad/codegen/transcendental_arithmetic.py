@@ -32,11 +32,12 @@ class Format:
 
     Attributes
     ----------
-    integer : the signed integer type of the same size
+    floating, integer : the type, and the signed integer type of the same size
     digits : bits of the significand that are stored
     bias : what is added to an exponent
     """
 
+    floating: np.dtype
     integer: np.dtype
     digits: int
     bias: int
@@ -78,7 +79,7 @@ class Format:
         return ((self.bias + self.digits) << self.digits) | (1 << (self.digits - 1))
 
 
-DOUBLE, SINGLE = Format(dtypes.int64, 52, 1023), Format(dtypes.int32, 23, 127)
+DOUBLE, SINGLE = Format(dtypes.float64, dtypes.int64, 52, 1023), Format(dtypes.float32, dtypes.int32, 23, 127)
 
 
 class ByType(NamedTuple, Generic[T]):

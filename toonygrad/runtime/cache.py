@@ -60,7 +60,8 @@ def _environment() -> bytes:
     wrong.
     """
     files = [Path(str(module.__file__)) for module in (cpu, compiling)]
-    files.append(files[-1].with_name("frontend.py"))  # importing it would import Numba
+    # Importing the front end would import Numba.
+    files += [files[-1].with_name(name) for name in ("frontend.py", "streaming.py")]
     machinery = b"".join(file.read_bytes() for file in files)
     versions = (llvmlite.__version__, numba_version(), sys.implementation.cache_tag)
     return hashlib.sha256(repr((host_target(), versions)).encode() + machinery).digest()

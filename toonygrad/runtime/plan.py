@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 
 from toonygrad.codegen.generate import generate
-from toonygrad.config import CompileMode, counters
+from toonygrad.codegen.loops import Carried
+from toonygrad.config import CompileMode, counters, settings
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.cache import obtain_kernel
 from toonygrad.runtime.compile import NativeKernel, scalar_bits
 from toonygrad.runtime.external import EXTERNAL
 from toonygrad.runtime.interpreter import leaf_value, operation
+from toonygrad.runtime.sorting import ON_ALL_CORES
+from toonygrad.runtime.streaming import cache_bytes
 from toonygrad.runtime.threads import launch
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, View, schedule
-from toonygrad.schedule.memory import last_uses
+from toonygrad.schedule.memory import bytes_moved, last_uses
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, size_of
@@ -240,7 +243,10 @@ class CompiledStep(RunStep):
         arguments = nest.arguments
         self._native: NativeKernel | None = None
         self._extent, self._grain = nest.extent, nest.grain
+        # What doesn't fit the caches needn't go through them.
+        self._streams = bytes_moved(kernel) > cache_bytes()
         partials = {partial.output: partial for partial in nest.partials}
+        self._partial = bool(partials)
         # For each output its slot, what to allocate, and how to combine it where it comes in chunks.
         self._outputs: list[tuple[int, Shape, np.dtype, tuple[np.ufunc, np.dtype] | None]] = []
         for number, node in enumerate(kernel.writes):
@@ -254,6 +260,8 @@ class CompiledStep(RunStep):
             (output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
             for (output, k, offset), pointer in arguments.ordered_pointers()
         ]
+        self._carried = nest.carried
+        self._place = {name: place for place, name in enumerate(arguments.integers)}
         self._integers = array("q", [*arguments.integers.values(), *[0] * len(arguments.numbers)])
         first = len(arguments.integers)
         self._numbers = [
@@ -279,11 +287,16 @@ class CompiledStep(RunStep):
         addresses = array(
             "q", [(made[k] if output else values[k]).address + offset for output, k, offset in self._pointers]
         )
-        status = array("q", [0] * len(self._checks))
-        if status:
+        carries: Sequence[Buffer] = ()
+        if self._carried is not None:
+            carries = self._carries(self._carried)
+            addresses.extend(carry.address for carry in carries)
+        checks = self._checks
+        if checks:
+            status = array("q", [0] * len(checks))
             addresses.append(status.buffer_info()[0])
         integers = self._integers
-        if self._numbers:
+        if self._numbers or carries:
             integers = integers[:]
             for place, slot, part, dtype in self._numbers:
                 value = values[slot].arg
@@ -291,17 +304,62 @@ class CompiledStep(RunStep):
                     value = value.imag if part else value.real
                 integers[place] = scalar_bits(dtype, value)
         pointed, counted = addresses.buffer_info()[0], integers.buffer_info()[0]
-        launch(native.address, pointed, counted, self._extent, self._grain)
-        for (call, axis, size), outside in zip(self._checks, status, strict=True):
-            if outside:
-                raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
-        for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
-            if partial is not None:
-                combine, dtype = partial
-                with np.errstate(all="ignore"):
-                    values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
+        address = native.streaming_address if self._streams else native.address
+        if carries:
+
+            def run(extent: int, grain: int) -> int:
+                return launch(address, pointed, counted, extent, grain)
+
+            self._run_waves(carries, integers, run)
+        else:
+            launch(address, pointed, counted, self._extent, self._grain)
+        if checks:
+            for (call, axis, size), outside in zip(checks, status, strict=True):
+                if outside:
+                    raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
+        if self._partial:
+            for (slot, _, _, partial), buffer in zip(self._outputs, made, strict=True):
+                if partial is not None:
+                    combine, dtype = partial
+                    with np.errstate(all="ignore"):
+                        values[slot] = Buffer(np.asarray(combine.reduce(buffer.array, axis=0)).astype(dtype))
         for slot in self.dead:
             values[slot] = None
+
+    @staticmethod
+    def _carries(carried: Carried) -> list[Buffer]:
+        """Memory for what goes from chunk to chunk of the kernel's scans, and before their first chunk."""
+        made = []
+        for _, dtype, start in carried.kinds:
+            made.append(pool.allocate((carried.chunks + 1, carried.results), dtype))
+            made[-1].array[0] = start
+        return made
+
+    def _run_waves(
+        self, carries: Sequence[Buffer], integers: array[int], run: Callable[[int, int], int]
+    ) -> None:
+        """Run scans in chunks, a wave of them at once: for their totals, and from what stands before each."""
+        assert self._carried is not None
+        chunks, wave = self._carried.chunks, self._carried.wave
+        first_chunk, count, storing = (self._place[name] for name in ("first_chunk", "chunks", "storing"))
+        threads = settings.num_threads
+        if threads == 1 or (threads == 2 and self._extent == chunks):
+            # One thread takes the chunks in order, each leaving to the next what waves would: no bit changes.
+            # Two threads going twice over a single scan took as long, and longer where cores are busy.
+            integers[count], integers[storing] = chunks, 2
+            run(self._extent, self._extent)
+            return
+        for first in range(0, chunks, wave):
+            last = min(first + wave, chunks)
+            extent = self._extent // chunks * (last - first)
+            integers[first_chunk], integers[count], integers[storing] = first, last - first, 0
+            run(extent, self._grain)
+            for carry, (op, _, _) in zip(carries, self._carried.kinds, strict=True):
+                totals = carry.array[first : last + 1]
+                with np.errstate(all="ignore"):
+                    _COMBINE[op].accumulate(totals, axis=0, out=totals)
+            integers[storing] = 1
+            run(extent, self._grain)
 
 
 def number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
@@ -330,7 +388,8 @@ class RoutineStep(RunStep):
         sources = [_seen(values[slot].array, movements) for slot, movements in self._views]
         with np.errstate(all="ignore"):
             if node.op is Ops.EXTERNAL:
-                EXTERNAL[node.arg[0]](sources, node.arg[1], out.array)
+                name, parameters = node.arg[:2]
+                (ON_ALL_CORES.get(name) or EXTERNAL[name])(sources, parameters, out.array)
             elif node.op is Ops.CONCAT:
                 np.concatenate(sources, axis=node.arg, out=out.array)
             else:

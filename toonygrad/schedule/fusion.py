@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toonygrad.schedule.ranges import NeedsSplit
+from toonygrad.schedule.repetition import read_at_several_places
 from toonygrad.schedule.trace import Conflict, Output, Trace, has_no_kernel, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
@@ -223,6 +224,7 @@ def schedule(roots: Mapping[UOp, str]) -> list[Step]:
     order = toposort(*roots)
     fusion = _Fusion(dict(roots), order)
     _fixed_boundaries(order, fusion.stored)
+    fusion.stored.update(read_at_several_places(order, fusion.stored))
     _limit_size(order, fusion.stored)
     steps: dict[UOp, list[Step]] = {}
     while True:

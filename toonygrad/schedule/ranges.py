@@ -59,6 +59,10 @@ def _ordered(coefficients: Mapping[UOp, int]) -> tuple[tuple[UOp, int], ...]:
 
 def _by_name(term: tuple[UOp, int]) -> tuple:
     node = term[0]
+    if node.op is Ops.PIECEWISE:
+        index, *sizes = node.src
+        atoms = tuple(_by_name((atom, 1)) for atom in (index.src if index.op is Ops.AFFINE else (index,)))
+        return 2, tuple(size.arg for size in sizes), atoms, index.arg
     return (0, *node.arg) if node.op is Ops.RANGE else (1, node.arg)
 
 
@@ -87,7 +91,7 @@ def divide(index: Index, divisor: int, extents: Mapping[UOp, int]) -> tuple[Inde
 
     Parameters
     ----------
-    extents : for each atom, the number it stays below
+    extents : for each atom that isn't PIECEWISE, the number it stays below
 
     Raises
     ------
@@ -102,6 +106,8 @@ def divide(index: Index, divisor: int, extents: Mapping[UOp, int]) -> tuple[Inde
         if remainder == 0:
             whole[node] = quotient
             continue
+        if node.op is Ops.PIECEWISE:
+            raise NotAffine
         reach = coefficient * (extents[node] - 1)
         if abs(reach) >= divisor:
             width = divisor // abs(coefficient)

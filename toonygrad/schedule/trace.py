@@ -7,11 +7,12 @@ fusion.py stores it and traces again. Iterative: the walk is a stack of generato
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad import dtypes
 from toonygrad.schedule import ranges
+from toonygrad.schedule.piecewise import Piecewise, composed, pieces_of
 from toonygrad.schedule.ranges import Index, NotAffine
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
@@ -35,6 +36,7 @@ SMALL = 4096
 # worth it.
 FEWEST_ROWS = 16
 FEWEST_COLUMNS = 4096
+SIDE_BY_SIDE = "its parts are written side by side"
 
 
 class Conflict(Exception):
@@ -86,6 +88,8 @@ class Trace:
         self._values: dict[tuple[UOp, Indices], UOp] = {}
         self._views: dict[UOp, tuple[UOp, int, Shape] | None] = {}
         self._work: dict[UOp, int] = {}
+        self._piecewise: dict[UOp, Piecewise] = {}
+        self._shifts: dict[tuple, tuple[UOp, ...]] = {}
 
     # -- ranges ----------------------------------------------------------------------------------------------
 
@@ -211,6 +215,8 @@ class Trace:
             except NotAffine:
                 return self._boundary(node, "it would need a division for each element")
             return (yield node.src[0], moved)
+        if op is Ops.CONCAT:
+            return (yield from self._pieced(node, indices))
         if op is Ops.GATHER:
             return (yield from self._gathered(node, indices))
         if op is Ops.REDUCE:
@@ -243,8 +249,9 @@ class Trace:
         atoms = [a for index in indices for a in index.atoms]
         if any(index.offset for index in indices) or len(set(atoms)) < len(atoms):
             return False
-        covered = size_of([self.extents[a] for a in atoms])
-        return all(a.op is Ops.RANGE for a in atoms) and covered == size_of(node.shape)
+        if any(a.op is not Ops.RANGE for a in atoms):
+            return False
+        return size_of([self.extents[a] for a in atoms]) == size_of(node.shape)
 
     def _reduced(self, node: UOp, indices: Indices) -> Steps:
         self.computed[node] = None
@@ -264,6 +271,32 @@ class Trace:
         body = yield node.src[0], indices
         over = _in_order(indices[axis])
         return UOp.new(Ops.SCAN, (body, *over), op) if over else body
+
+    def _pieced(self, node: UOp, indices: Indices) -> Steps:
+        """The value of a CONCAT of slices of one node: that node's at indices that are shifted by pieces."""
+        pieces = pieces_of(node)
+        if pieces is None or 0 in node.shape:
+            return self._boundary(node, SIDE_BY_SIDE)
+        here = composed(pieces, indices[pieces.axis], self.extents, self._piecewise)
+        if here is None:
+            return self._boundary(node, SIDE_BY_SIDE)
+        moved = [
+            index.scaled(step).shifted(start)
+            for index, (start, step) in zip(indices, pieces.slices, strict=True)
+        ]
+        moved[pieces.axis], shift = here
+        if shift is not None:
+            moved[pieces.axis] += ranges.atom(self._shift(shift, pieces.axis))
+        return (yield pieces.source, tuple(moved))
+
+    def _shift(self, shift: Piecewise, axis: int) -> UOp:
+        """The atom of a shift; equal ones along equal axes have the same arguments."""
+        key = (axis, shift.cuts, shift.shifts)
+        if key not in self._shifts:
+            self._shifts[key] = tuple(map(self._size, (*shift.cuts, *shift.shifts)))
+        atom = UOp.new(Ops.PIECEWISE, (self._affine(shift.base), *self._shifts[key]))
+        self._piecewise[atom] = shift
+        return atom
 
     def _gathered(self, node: UOp, indices: Indices) -> Steps:
         self.computed[node] = None
@@ -332,9 +365,11 @@ class Trace:
             return reason
         if node.op is Ops.REDUCE:
             return self._unfit_reduction(node, indices)
-        if node.op in ELEMENTWISE and self.work(node) > RECOMPUTE:
-            mine = {a for index in indices for a in index.atoms}
+        if node.op is Ops.CONCAT or (node.op in ELEMENTWISE and self.work(node) > RECOMPUTE):
+            mine = {a for index in indices for a in self._atoms(index)}
             reduced = [a for a in self.extents if a in mine and a not in self.domain]
+            if node.op is Ops.CONCAT and not reduced:
+                return None  # only tiles of a reduction need it in memory
             around = self.domain if self.outer is None or not reduced else self.outer
             enclosing = [*around, *reduced]
             first = enclosing[: len(mine)]
@@ -385,18 +420,31 @@ class Trace:
                 stack.extend(waiting)
                 continue
             stack.pop()
-            own = _COST.get(top.op, 1) if top.op in ELEMENTWISE else 0
-            self._work[top] = min(own + sum(self._work[s] for s in top.src), 1 << 30)
+            self._work[top] = work_above(top, self._work)
         return self._work[node]
 
     def _place(self, indices: Indices) -> tuple:
         # The same place in another loop over the same row (softmax's sum and its quotient) counts as the
         # same.
-        outer = self.outer or ()
-        return tuple(
-            (tuple((a if a in outer else self.extents.get(a), c) for a, c in index.terms), index.offset)
-            for index in indices
-        )
+        return tuple(map(self._alike, indices))
+
+    def _atoms(self, index: Index) -> Iterator[UOp]:
+        """What an index depends on, and what its shifts depend on in place of them."""
+        for a in index.atoms:
+            shift = self._piecewise.get(a)
+            yield from (a,) if shift is None else shift.base.atoms
+
+    def _alike(self, index: Index) -> tuple:
+        terms: list[tuple] = []
+        for a, c in index.terms:
+            shift = self._piecewise.get(a)
+            if a in (self.outer or ()):
+                terms.append((a, c))
+            elif shift is not None:
+                terms.append((self._alike(shift.base), shift.cuts, shift.shifts, c))
+            else:
+                terms.append((self.extents.get(a), c))
+        return tuple(terms), index.offset
 
     def repeated(self) -> dict[UOp, str]:
         """Computed nodes that it would be cheaper to store, since they are evaluated at several places."""
@@ -409,12 +457,21 @@ class Trace:
         return {node: reason for node, reason in found.items() if node not in covered}
 
 
+def work_above(node: UOp, work: Mapping[UOp, int]) -> int:
+    """Additions that one element of `node` costs, given those of its sources."""
+    below = [work[source] for source in node.src]
+    if node.op is Ops.CONCAT:
+        return max(below)  # an element is one of one part
+    own = _COST.get(node.op, 1) if node.op in ELEMENTWISE else 0
+    return min(own + sum(below), 1 << 30)
+
+
 def whole(node: UOp) -> str | None:
     """Why `node` always has a memory of its own, whoever its neighbours are; None where it doesn't."""
     if node.op is Ops.EXTERNAL:
         return "a library's routine"
-    if node.op is Ops.CONCAT:
-        return "its parts are written side by side"
+    if node.op is Ops.CONCAT and pieces_of(node) is None:
+        return SIDE_BY_SIDE
     if node.op is Ops.SCAN:
         return "a running combination needs all that stands before"
     if has_no_kernel(node):

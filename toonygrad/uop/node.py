@@ -115,6 +115,9 @@ class UOp:
 
     def alu(self, op: Op, *others: UOp | Number) -> UOp:
         """`op` of this node and others; numbers among them become constants of this node's type."""
+        if len(others) == 1:  # nearly always
+            other = others[0]
+            return UOp.new(op, (self, other if isinstance(other, UOp) else UOp.const(other, self.dtype)))
         return UOp.new(op, (self, *(o if isinstance(o, UOp) else UOp.const(o, self.dtype) for o in others)))
 
     def __add__(self, other: UOp | Number) -> UOp:

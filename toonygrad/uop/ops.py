@@ -143,8 +143,11 @@ class Ops:
     GUARDED = Op(3, "kernel", "src[0] (fast) where src[2] holds, else src[1] (slow, good for every argument)")
     TWO_OVER_PI = Op(1, "kernel", "64 bits of 2/pi's binary fraction from bit 64 * x on, as uint64")
     # ACCESS and AFFINE stand for numbers: offset + the sum of coefficient * source.
+    # Once lowered, a part of a complex array is the array (number, 0 or 1).
     ACCESS = Op(None, "kernel", "element of an array", arg="(array, dtype, coefficients, offset)")
     AFFINE = Op(None, "kernel", "an index, int64", arg="(coefficients, offset)")
+    # After the index come n cuts, rising, and n + 1 shifts.
+    PIECEWISE = Op(None, "kernel", "the shift whose number is how many cuts are at most the index src[0]")
     LOAD = Op(2, "kernel", "element src[1] of POINTER or SCRATCH src[0]")
     # The status array notes at place where src[1] says that the index was out of bounds.
     CHECKED = Op(2, "kernel", "index src[0], clamped", arg="place")

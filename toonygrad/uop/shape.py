@@ -68,7 +68,12 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
 def infer(op: Op, src: tuple[UOp, ...], arg: Any) -> tuple[np.dtype, Shape]:
     """Data type and shape of `op` applied to `src` with `arg`."""
     if op in ELEMENTWISE:
-        return elementwise_dtype(op, src, arg), broadcast_shapes(*(s.shape for s in src))
+        shape = src[0].shape
+        for source in src:
+            if source.shape != shape:
+                shape = broadcast_shapes(*(s.shape for s in src))
+                break
+        return elementwise_dtype(op, src, arg), shape
     if op in _MOVED:
         return src[0].dtype, _MOVED[op](src[0].shape, arg)
     if op is Ops.REDUCE:
@@ -119,7 +124,7 @@ def _kernel_dtype(op: Op, src: tuple[UOp, ...], arg: Any) -> np.dtype:
         return src[0].dtype
     if op in (Ops.POINTER, Ops.NUMBER, Ops.VARIABLE, Ops.SCRATCH, Ops.SHARED, Ops.ACCESS):
         return arg[1]
-    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE, Ops.THREAD):
+    if op in (Ops.SIZE, Ops.RANGE, Ops.CHECKED, Ops.AFFINE, Ops.PIECEWISE, Ops.THREAD):
         return dtypes.INDEX
     if op is Ops.TWO_OVER_PI:
         return dtypes.uint64

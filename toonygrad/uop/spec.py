@@ -339,6 +339,11 @@ def indices_are_different_int64s(node: UOp) -> bool:
     return all(s.dtype == dtypes.INDEX for s in node.src) and len(set(node.src)) == len(node.src)
 
 
+def it_has_an_index_cuts_and_a_shift_more(node: UOp) -> bool:
+    int64s = all(source.dtype == dtypes.INDEX for source in node.src)
+    return node.arg is None and int64s and len(node.src) >= 4 and len(node.src) % 2 == 0
+
+
 def it_is_an_index_and_whether_it_is_outside(node: UOp) -> bool:
     return (node.src[0].dtype, node.src[1].dtype, type(node.arg)) == (dtypes.INDEX, dtypes.bool_, int)
 
@@ -356,6 +361,7 @@ _EXPRESSIONS = (
     _row(_any(Ops.SIZE), it_is_a_size_by_number),
     _row(_any(Ops.RANGE), it_has_a_name),
     _row(_any(Ops.AFFINE), each_index_has_a_coefficient, indices_are_different_int64s),
+    _row(_any(Ops.PIECEWISE), it_has_an_index_cuts_and_a_shift_more),
     _row(_any(Ops.CHECKED), it_is_an_index_and_whether_it_is_outside),
 )
 _OVER_RANGES = (it_runs_over_ranges, it_combines_numbers_that_its_operation_takes)
@@ -552,6 +558,7 @@ NEST = Stage(
                 operands_have_one_data_type,
             ),
             _row(_any(Ops.SIZE, Ops.RANGE), it_is_named_by_a_word),
+            _row(_any(Ops.PIECEWISE), it_has_an_index_cuts_and_a_shift_more),
             _row(_any(Ops.POINTER, Ops.VARIABLE), it_has_a_word_and_a_real_type),
             _row(_any(Ops.SCRATCH), it_has_a_word_and_a_real_type, its_length_is_known),
             _row(_any(Ops.LOAD), it_has_no_arg, it_stands_for_an_array, its_index_is_int64),
