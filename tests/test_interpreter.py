@@ -27,6 +27,8 @@ REALS = dtypes.REAL_FLOATING
 class Memory:
     """What BUFFER holds, as far as the interpreter looks."""
 
+    device = "cpu"
+
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
 
