@@ -208,3 +208,18 @@ def test_take_along_axis(x, data):
             xp.take_along_axis(xp.asarray(a), xp.asarray(b), axis=axis),
             np.take_along_axis(*(np.broadcast_to(c, c.shape) for c in (a, b)), axis=axis),
         )
+
+
+@pytest.mark.parametrize("mode", ["always", "never"])
+@pytest.mark.parametrize("dtype", [xp.bool, xp.int8, xp.float64, xp.complex64])
+@pytest.mark.parametrize("make", [xp.zeros, xp.ones], ids=["zeros", "ones"])
+def test_indices_into_constants_are_checked(make, dtype, mode):
+    with xp.config(compile=mode):
+        x = make((2, 3), dtype=dtype)
+        assert np.array_equal(np.asarray(xp.take(x, xp.asarray([1, -2]), axis=0)), np.asarray(x))
+        for index in (2, -3):
+            with pytest.raises(IndexError, match="take"):
+                xp.take(x, xp.asarray([0, index]), axis=0).block_until_ready()
+        repeated = xp.broadcast_to(xp.asarray([[1.0, 2.0]]), (3, 2))
+        with pytest.raises(IndexError, match="take"):
+            xp.take(repeated, xp.asarray([3]), axis=0).block_until_ready()

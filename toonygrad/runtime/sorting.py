@@ -126,13 +126,14 @@ def _sort_in_halves(given: np.ndarray, result: np.ndarray, descending: bool, sta
 
 
 def _sort_lanes(given: np.ndarray, result: np.ndarray, descending: bool, stable: bool) -> None:
-    bits, kind = _bits(given), given.dtype.kind
+    bits, kind, out = _bits(given), given.dtype.kind, Buffer(_bits(result))
     keys = _Keys(bits.shape, bits.dtype, 0, descending)
     if keys.are_in_order(radix.disorder_source(kind, bits.dtype), bits):
         np.copyto(result, given)
         return
-    negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits)
-    keys.sort(Buffer(_bits(result)), kind)
+    room = out if result.flags.c_contiguous else None
+    negative_zeros = keys.fill(radix.keys_source(kind, bits.dtype), bits, room)
+    keys.sort(out, kind)
     if stable and negative_zeros:
         # Zeros are the only equal numbers that can be told apart: theirs go back in the order they came in.
         result[result == 0] = given[given == 0]
@@ -243,7 +244,8 @@ class _Keys:
         self._steps = lanes * blocks
         self._sizes = (length, blocks, -(-length // blocks))
         self._first_bit, self._flip = first_bit, -int(descending)
-        self._keys = pool.allocate(shape, dtype)
+        self._shape, self._dtype = shape, dtype
+        self._keys: Buffer | None = None
         self._counts = pool.allocate((self._steps, radix.DIGITS), dtypes.int64)
         self._differing = 0
 
@@ -256,9 +258,11 @@ class _Keys:
                 return False
         return True
 
-    def fill(self, source: KernelSource, bits: np.ndarray) -> bool:
-        """Compute the keys; whether the kernel noted a -0."""
-        some, every = (pool.allocate((self._steps,), self._keys.array.dtype) for _ in range(2))
+    def fill(self, source: KernelSource, bits: np.ndarray, room: Buffer | None = None) -> bool:
+        """Compute the keys, from those there are or else in `room`; whether the kernel noted a -0."""
+        if self._keys is None:
+            self._keys = pool.allocate(self._shape, self._dtype) if room is None else room
+        some, every = (pool.allocate((self._steps,), self._dtype) for _ in range(2))
         zeros = pool.allocate((self._steps,), dtypes.int64)
         written = [self._keys, some, every, zeros]
         _run(source, [*written, Buffer(bits)], [*self._sizes, *_strides(bits), self._flip], self._steps)
@@ -267,23 +271,28 @@ class _Keys:
 
     def sort(self, out: Buffer | None = None, form: str = "key") -> None:
         """Sort by the digits in which keys differ, the last pass into `out`, in a form of `move_source`."""
-        dtype = self._keys.array.dtype
-        everywhere = range(self._first_bit, 8 * dtype.itemsize, radix.BITS)
+        everywhere = range(self._first_bit, 8 * self._dtype.itemsize, radix.BITS)
         shifts = [shift for shift in everywhere if self._differing >> shift & radix.DIGITS - 1]
         *before, last = shifts or everywhere[:1]
+        keys, spare = self._keys, None
+        assert keys is not None
         for shift in before:
-            self._keys = self._moved(shift, pool.allocate(self._keys.array.shape, dtype), "key")
+            target = pool.allocate(self._shape, self._dtype) if spare is None else spare
+            keys, spare = self._moved(keys, shift, target, "key"), keys
+        if keys is out:  # filled there, and back after an even number of passes
+            keys = pool.allocate(self._shape, self._dtype) if spare is None else spare
+            np.copyto(keys.array, out.array)
         if out is None:
-            out = pool.allocate(self._keys.array.shape, dtype)
-        self._keys = self._moved(last, out, form)
+            out = pool.allocate(self._shape, self._dtype) if spare is None else spare
+        self._keys = self._moved(keys, last, out, form)
 
-    def _moved(self, shift: int, target: Buffer, form: str) -> Buffer:
+    def _moved(self, keys: Buffer, shift: int, target: Buffer, form: str) -> Buffer:
         """Sort by one digit, into `target`."""
-        dtype = self._keys.array.dtype
-        _run(radix.count_source(dtype), [self._counts, self._keys], [*self._sizes, shift], self._steps)
-        _run(radix.starts_source(), [self._counts], [self._sizes[1]], len(self._keys.array))
+        dtype = self._dtype
+        _run(radix.count_source(dtype), [self._counts, keys], [*self._sizes, shift], self._steps)
+        _run(radix.starts_source(), [self._counts], [self._sizes[1]], self._shape[0])
         integers = [*self._sizes, *_strides(target.array), shift, self._flip]
-        _run(radix.move_source(dtype, form), [target, self._counts, self._keys], integers, self._steps)
+        _run(radix.move_source(dtype, form), [target, self._counts, keys], integers, self._steps)
         return target
 
 

@@ -14,7 +14,7 @@ from toonygrad import dtypes
 from toonygrad.schedule import ranges
 from toonygrad.schedule.piecewise import Piecewise, composed, pieces_of
 from toonygrad.schedule.ranges import Index, NotAffine
-from toonygrad.uop.node import UOp
+from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 
@@ -306,6 +306,7 @@ class Trace:
         at = indices[position : position + width]
         kept = iter(indices[:position] + indices[position + width :])
         found: dict[int, Index] = {}
+        checked: dict[UOp, UOp] = {}
         for axis, positions in zip(axes, node.src[1:], strict=True):
             here = ranges.broadcast(at, positions.shape)
             if positions.op is Ops.IOTA:
@@ -318,12 +319,21 @@ class Trace:
             outside = (wrapped < 0) | (wrapped >= extent)
             clamped = wrapped.alu(Ops.MAXIMUM, 0).alu(Ops.MINIMUM, extent - 1)
             self.checks.append((call, axis, size))
-            checked = UOp.new(Ops.CHECKED, (clamped, outside), len(self.checks) - 1)
-            self.extents[checked] = size
-            found[axis] = ranges.atom(checked)
+            place = UOp.new(Ops.CHECKED, (clamped, outside), len(self.checks) - 1)
+            checked[place] = extent
+            self.extents[place] = size
+            found[axis] = ranges.atom(place)
         if self._view(source) is None and self.work(source) > RECOMPUTE:
             return self._boundary(source, "its elements are gathered in any order")
-        return (yield source, tuple(found[a] if a in found else next(kept) for a in range(len(source.shape))))
+        value = yield source, tuple(found[a] if a in found else next(kept) for a in range(len(source.shape)))
+        unread = set(checked).difference(toposort(value))
+        for place, extent in checked.items():
+            if place in unread:
+                # All elements along that axis are one, as of a constant; the index is checked all the same.
+                # What stands beside them is never chosen, and differs so that the choice stays.
+                other = value.op is Ops.CONST and value.arg == 0
+                value = (place < extent).where(value, other)
+        return value
 
     # -- leaves ----------------------------------------------------------------------------------------------
 
