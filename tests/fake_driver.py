@@ -17,7 +17,7 @@ from toonygrad import devices
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
-from toonygrad.runtime.driver import DeviceMemoryError, Driver
+from toonygrad.runtime.driver import DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
 ALIGNMENT = 512
@@ -31,6 +31,8 @@ class FakeDriver(Driver):
     allocations : address to the bytes there
     limit : bytes of each device
     launches : names of the kernels launched
+    has_library : whether there is one for products of matrices
+    products : what it was asked for
     waits : (word, stream) for each order given to or taken from another library's stream
     """
 
@@ -39,6 +41,8 @@ class FakeDriver(Driver):
         self.limit = limit
         self.used = 0
         self.launches: list[str] = []
+        self.has_library = True
+        self.products: list[Gemm] = []
         self.waits: list[tuple[str, int]] = []
         self.synchronized = 0
         self._queue: list[Callable[[], None]] = []
@@ -132,6 +136,13 @@ class FakeDriver(Driver):
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
 
+    def multiplies(self, number: int) -> bool:
+        return self.has_library
+
+    def multiply(self, number: int, gemm: Gemm, first: int, second: int, result: int) -> None:
+        self.products.append(gemm)
+        self._queue.append(lambda: multiply(gemm, first, second, result, self._found))
+
     def synchronize(self, number: int) -> None:
         self.synchronized += 1
         queue, self._queue = self._queue, []
@@ -146,6 +157,33 @@ class FakeDriver(Driver):
 
     def wait_for(self, number: int, stream: int) -> None:
         self.waits.append(("waits for", stream))
+
+
+def multiply(
+    gemm: Gemm, first: int, second: int, result: int, found: Callable[[int, int], np.ndarray]
+) -> None:
+    """What cuBLAS does with these arguments, by NumPy; `found` is asked for the memory of all it touches."""
+    itemsize = gemm.dtype.itemsize
+
+    def stack(address: int, leading: int, stride: int, rows: int, columns: int) -> np.ndarray:
+        assert min(rows, columns, gemm.inner, gemm.products) > 0 and stride >= 0 and not address % itemsize
+        assert leading >= rows, "BLAS: columns overlap"
+        length = (gemm.products - 1) * stride + (columns - 1) * leading + rows
+        found(address, length * itemsize)
+        memory = np.ndarray(length, gemm.dtype, (ctypes.c_char * (length * itemsize)).from_address(address))
+        strides = (stride * itemsize, itemsize, leading * itemsize)
+        return np.lib.stride_tricks.as_strided(memory, (gemm.products, rows, columns), strides)
+
+    def operand(which: int, address: int, rows: int, columns: int) -> np.ndarray:
+        place = address, gemm.leading[which], gemm.strides[which]
+        if gemm.transposed[which]:
+            return stack(*place, columns, rows).swapaxes(1, 2)
+        return stack(*place, rows, columns)
+
+    a = operand(0, first, gemm.rows, gemm.inner)
+    b = operand(1, second, gemm.inner, gemm.columns)
+    assert gemm.products == 1 or gemm.strides[2] >= gemm.columns * gemm.leading[2], "results overlap"
+    stack(result, gemm.leading[2], gemm.strides[2], gemm.rows, gemm.columns)[...] = a @ b
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from toonygrad.config import CompileMode, settings
 from toonygrad.devices import DEVICE
 from toonygrad.placement import place_of
 from toonygrad.realize import canonical, on_each_device, pending_nodes, structure_of
+from toonygrad.runtime.device import open_device
 from toonygrad.runtime.plan import interprets_all, is_interpreted
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, schedule
 from toonygrad.schedule.memory import bytes_moved, bytes_read, bytes_written, peak_bytes
@@ -47,7 +48,7 @@ class ExplainedKernel:
     bytes_moved : bytes it reads and writes, each element once
     bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
     how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"; for arrays on
-        a GPU "compiled for cuda:0" and so on, or "on the host", where there is no kernel for it
+        a GPU "compiled for cuda:0" and so on, "library" (cuBLAS), or "on the host", where there is neither
     """
 
     name: str
@@ -173,9 +174,14 @@ def _explained(
     outputs = tuple((node.shape, node.dtype) for node in step.writes)
     moved = bytes_moved(step)
     if not isinstance(step, Kernel):
+        in_library = device == DEVICE
+        if isinstance(step, Routine) and device != DEVICE and mode != "never":
+            from toonygrad.runtime.cuda_products import is_product
+
+            in_library = is_product(step, open_device(device))
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
-        how = "library" if device == DEVICE else "on the host"
+        how = "library" if in_library else "on the host"
         return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, how)
     operations = tuple(node.op.name for node in step.nodes)
     how = "interpreted" if mode == "never" or is_interpreted(step, mode) else "compiled"

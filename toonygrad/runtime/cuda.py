@@ -17,7 +17,8 @@ from cuda.bindings import driver as cuda
 
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
-from toonygrad.runtime.driver import DeviceMemoryError, DeviceUnavailable, Driver
+from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
+from toonygrad.runtime.driver import DeviceMemoryError, DeviceUnavailable, Driver, Gemm
 
 # Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
 # one of which is on its way while the other is filled or emptied.
@@ -89,6 +90,8 @@ class CudaDriver(Driver):
         self._places: dict[int, _Place] = {}
         self._architectures: dict[int, str] = {}
         self._opening = threading.Lock()
+        self._cublas: dict[int, Cublas | None] = {}
+        self._opening_cublas = threading.Lock()
 
     def count(self) -> int:
         """How many GPUs there are."""
@@ -217,6 +220,23 @@ class CudaDriver(Driver):
         (status,) = cuda.cuLaunchKernel(kernel, *grid, *block, 0, stream, arguments, 0)
         if status:
             _checked((status,))
+
+    # -- libraries -------------------------------------------------------------------------------------------
+
+    def multiplies(self, number: int) -> bool:
+        """Whether cuBLAS is installed and fits the driver."""
+        with self._opening_cublas:
+            if number not in self._cublas:
+                library = load_cublas()
+                found = None if library is None else open_cublas(library, self.stream(number))
+                self._cublas[number] = found
+        return self._cublas[number] is not None
+
+    def multiply(self, number: int, gemm: Gemm, first: int, second: int, result: int) -> None:
+        """Give products to cuBLAS."""
+        cublas = self._cublas[number]
+        assert cublas is not None
+        cublas.multiply(gemm, first, second, result)
 
     # -- order -----------------------------------------------------------------------------------------------
 

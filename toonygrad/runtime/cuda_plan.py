@@ -1,7 +1,7 @@
 """Plans for a GPU: generated kernels launched one after another on the device's stream, the rest on the host.
 
-realize.py has a plan made here once memory on a GPU takes part. A step that no CUDA kernel is generated for
-runs as the CPU's does, on copies: counted in `counters().host_steps`, and `explain` shows it.
+realize.py has a plan made here once memory on a GPU takes part. Products of matrices are a library's. A step
+that has neither runs as the CPU's does, on copies, counted in `counters().host_steps`; `explain` shows it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.cuda_copies import copy_into
+from toonygrad.runtime.cuda_products import ProductStep, is_product
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import (
     InterpretedStep,
@@ -28,7 +29,7 @@ from toonygrad.runtime.plan import (
     number_slot,
     run_step,
 )
-from toonygrad.schedule.fusion import Alias, Copy, Kernel, Step, schedule
+from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, schedule
 from toonygrad.schedule.memory import last_uses
 from toonygrad.schedule.ranges import Index
 from toonygrad.schedule.trace import Output, range_named
@@ -180,6 +181,8 @@ def _run_step(device: Device, step: Step, slot: dict[UOp, int], dead: tuple[int,
         run = EmptyStep(device, step, slot)
     elif isinstance(step, Kernel) and (source := cuda_source(step)) is not None:
         run = CudaStep(device, step, source, slot)
+    elif isinstance(step, Routine) and is_product(step, device):
+        run = ProductStep(device, step, slot)
     else:
         reads = [slot[node] for node in step.reads]
         writes = [slot[node] for node in step.writes]

@@ -22,7 +22,7 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
 from toonygrad.runtime.buffer import other_pools
-from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked
+from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
@@ -435,6 +435,23 @@ class Device:
                         found = self.driver.kernel(self.number, text, name, parameters)
                     self._kernels[key] = found
         return found
+
+    def multiplies(self) -> bool:
+        """Whether there is a library for products of matrices."""
+        self.driver.use(self.number)
+        try:
+            return self.driver.multiplies(self.number)
+        except DeviceMemoryError:
+            self.trim()
+            return self.driver.multiplies(self.number)
+
+    def multiply(self, gemm: Gemm, first: int, second: int, result: int) -> None:
+        """Products of the matrices at these addresses, by the library."""
+        try:
+            self.driver.multiply(self.number, gemm, first, second, result)
+        except DeviceMemoryError:
+            self.trim()
+            self.driver.multiply(self.number, gemm, first, second, result)
 
     def synchronize(self) -> None:
         """Wait until all work is done."""

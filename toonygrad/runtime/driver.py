@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,29 @@ class DeviceUnavailable(RuntimeError):
 
 class DeviceMemoryError(MemoryError):
     """A driver has no memory left: what a Device keeps for reuse is given up then, and it's asked again."""
+
+
+class Gemm(NamedTuple):
+    """Products of matrices in BLAS's words, in which columns lie one after another: result = first @ second.
+
+    Attributes
+    ----------
+    dtype : of all three
+    transposed : whether `first` and `second` are the transposes of what lies in memory
+    rows, columns, inner : the result is rows × columns, of sums of `inner` terms
+    leading : elements from a column in memory to the next, of first, second and result
+    strides : elements from a matrix of the stack to the next; 0 where all products share one
+    products : how many, of a stack
+    """
+
+    dtype: np.dtype
+    transposed: tuple[bool, bool]
+    rows: int
+    columns: int
+    inner: int
+    leading: tuple[int, int, int]
+    strides: tuple[int, int, int]
+    products: int
 
 
 class Driver(ABC):
@@ -97,6 +120,26 @@ class Driver(ABC):
         arguments: int,
     ) -> None:
         """Launch a kernel; `arguments` is the address of an array of the addresses of its arguments."""
+
+    @abstractmethod
+    def multiplies(self, number: int) -> bool:
+        """Whether there is a library for products of matrices, which is loaded when this is first asked.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left for it.
+        """
+
+    @abstractmethod
+    def multiply(self, number: int, gemm: Gemm, first: int, second: int, result: int) -> None:
+        """Products of the matrices at these addresses, by the library, in the precision of their data type.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left to work in.
+        """
 
     @abstractmethod
     def synchronize(self, number: int) -> None:
