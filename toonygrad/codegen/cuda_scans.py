@@ -225,15 +225,16 @@ class ThreadScan(ThreadReducing):
     def _stores(self, first: UOp, m: UOp, stop: UOp) -> list[UOp]:
         """Statements that store a piece, in vectors where memory allows."""
         stores, vectors = [], []
+        stand = self._stand_at(first + m)
         for store in self.body.stores:
-            self._stand_at(first)
-            target, index, _ = self.store(store).src
-            stand = self._stand_at(first + m)
             single = self.store(store)
             dtype = single.src[2].dtype
             if self.vectors and self._is_vector(store.index, dtype):
                 packed = UOp.new(Ops.SCRATCH, (), (self.name("packed"), dtype, self.piece))
                 stores.append(UOp.new(Ops.STORE, (packed, m, single.src[2])))
+                self._stand_at(first)
+                target, index, _ = self.store(store).src
+                self._stand_at(first + m)
                 vectors.append(UOp.new(Ops.STORE_VECTOR, (target, index, packed, ZERO)))
                 self.aligned[target.arg[0]] = None
             else:
