@@ -48,21 +48,22 @@ class SimulatedStep(RunStep):
             elif buffer is None:
                 buffer = values[slot[node]] = pool.allocate(node.shape, node.dtype)
             made.append(buffer)
-        arguments = self._pointers(source, made, values)
-        for parameter, memory in zip(source.parameters, arguments, strict=False):
+        for parameter, memory in zip(source.parameters, self._pointers(source, made, values), strict=False):
             if parameter.name in source.aligned and memory.offset * memory.array.itemsize % VECTOR_BYTES:
                 source = self.source = generate_cuda(kernel, vectors=False)
-                arguments = self._pointers(source, made, values)
                 break
         status = np.zeros(len(kernel.checks), np.int64)
-        if any(parameter.name == "status" for parameter in source.parameters):
-            arguments.append(status)
-        arguments += source.arguments.integers.values()
-        for node in source.arguments.numbers:
-            place, part = node.arg[0] if isinstance(node.arg[0], tuple) else (node.arg[0], None)
-            value = values[slot[kernel.numbers[place]]].arg
-            arguments.append(value if part is None else value.imag if part else value.real)
-        simulate(source.text, source.name, source.parameters, source.grid, source.block, arguments)
+        # What no kernel writes is no number that anything may be added to.
+        carries = [
+            np.frombuffer(bytes([0xA5]) * (c.rows * c.chunks * c.dtype.itemsize), c.dtype).copy()
+            for c in source.carries
+        ]
+        if source.totals is not None:
+            self._simulate(source.totals, made, values, carries, status)
+            for carry, array in zip(source.carries, carries, strict=True):
+                rows = array.reshape(carry.rows, carry.chunks)
+                rows[...] = plan._COMBINE[carry.op].accumulate(rows, axis=1)
+        self._simulate(source, made, values, carries, status)
         for (call, axis, size), outside in zip(kernel.checks, status, strict=True):
             if outside:
                 raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
@@ -74,6 +75,24 @@ class SimulatedStep(RunStep):
             values[slot[node]] = Buffer(whole)
         for place in self.dead:
             values[place] = None
+
+    def _simulate(
+        self,
+        source: CudaSource,
+        made: Sequence[Buffer],
+        values: Slots,
+        carries: Sequence[np.ndarray],
+        status: np.ndarray,
+    ) -> None:
+        arguments = [*self._pointers(source, made, values), *carries]
+        if any(parameter.name == "status" for parameter in source.parameters):
+            arguments.append(status)
+        arguments += source.arguments.integers.values()
+        for node in source.arguments.numbers:
+            place, part = node.arg[0] if isinstance(node.arg[0], tuple) else (node.arg[0], None)
+            value = values[self._slot[self._kernel.numbers[place]]].arg
+            arguments.append(value if part is None else value.imag if part else value.real)
+        simulate(source.text, source.name, source.parameters, source.grid, source.block, arguments)
 
     def _pointers(self, source: CudaSource, made: Sequence[Buffer], values: Slots) -> list[Any]:
         arguments = []

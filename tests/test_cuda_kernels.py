@@ -213,6 +213,86 @@ def test_scans_of_neighbouring_rows() -> None:
             assert_array_equal(found, meant)
 
 
+SMALL_CHUNKS = {"BLOCK": 64, "CHUNK": 256, "FEWEST_CHUNKS": 2, "ENOUGH_ROWS": 4, "MOST_CHUNKS": 8}
+
+
+@pytest.mark.parametrize(
+    "shape", [(512,), (1030,), (3000,), (3, 700), (1000, 2), (2, 516, 1), (2, 0)], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "complex64"])
+@pytest.mark.parametrize("vectors", [True, False])
+def test_long_scans_come_in_chunks(shape: tuple[int, ...], dtype: str, vectors: bool) -> None:
+    array = integers(shape, dtype)
+    axis = shape.index(max(shape))
+
+    def sums(x: Any) -> Any:
+        total = xp.cumulative_sum(x * 2, axis=axis)
+        return total, total * x - 3, xp.cumulative_sum(x, axis=axis, include_initial=True)
+
+    def products(x: Any) -> Any:
+        return xp.cumulative_prod(xp.where(x > 0, xp.asarray(3), -1), axis=axis)
+
+    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
+        for function in (sums, *([products] if dtype != "complex64" else [])):
+            for found, meant in zip(*both(function, array, vectors=vectors)):
+                assert_array_equal(found, meant)
+            if array.size:
+                chunked = [s for s in sources(function, array, vectors=vectors) if s and s.totals]
+                assert chunked and all(s.grid[1] > 1 for s in chunked)
+
+
+def test_a_flattened_transpose_is_scanned_in_chunks() -> None:
+    def function(x: Any) -> Any:
+        return xp.cumulative_sum(xp.reshape(x.T, (-1,))) + 1
+
+    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
+        (source, *_) = sources(function, integers((30, 41)))
+        for found, meant in zip(*both(function, integers((30, 41)))):
+            assert_array_equal(found, meant)
+    assert source is not None and source.totals is not None
+
+
+def test_chunks_of_scans() -> None:
+    """How many there are follows from the shape alone; their totals are scanned by one block."""
+    (few,) = sources(xp.cumulative_sum, np.ones(1 << 15, np.float32))
+    (many,) = sources(xp.cumulative_sum, np.broadcast_to(np.ones(1, np.int8), (1 << 25) + 5))
+    assert few is not None and many is not None and few.totals is not None and many.totals is not None
+    assert [carry.chunks for carry in (*few.carries, *many.carries)] == [8, 2049]
+    assert few.grid == few.totals.grid == (1, 8, 1)
+    for rows, chunked in ((cuda_scans.ENOUGH_ROWS - 1, True), (cuda_scans.ENOUGH_ROWS, False)):
+        tall = np.broadcast_to(np.ones(1, np.float64), (rows, 1 << 15))
+        (source,) = sources(lambda x: xp.cumulative_sum(x, axis=1), tall)
+        assert source is not None and (source.totals is not None) == chunked
+    totals = np.ones((3, cuda_scans.MOST_CHUNKS))
+    (source,) = sources(lambda x: xp.cumulative_sum(x, axis=1), totals)
+    assert source is not None and source.totals is None
+    # A product of a chunk might be infinite where no running product is.
+    (source,) = sources(xp.cumulative_prod, np.ones(1 << 16, np.float32))
+    assert source is not None and source.totals is None
+
+
+def test_indices_are_checked_in_chunks_of_scans() -> None:
+    numbers = np.arange(700.0)
+    places = np.arange(700)[::-1].copy()
+    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
+        found, meant = both(lambda x, k: xp.cumulative_sum(xp.take(x, k)), numbers, places)
+        assert_array_equal(found[0], meant[0])
+        with simulated(), pytest.raises(IndexError, match="out of bounds"):
+            np.asarray(xp.cumulative_sum(xp.take(xp.asarray(numbers), xp.asarray(places + 1))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "complex128"])
+def test_scans_in_chunks_compile(dtype: str) -> None:
+    (source,) = sources(xp.cumulative_sum, np.ones(1 << 16, dtype))
+    assert source is not None and source.totals is not None
+    storing, adding = ptx_of(source), ptx_of(source.totals)
+    assert ".local" not in storing + adding
+    assert "shfl.sync.up" in storing and "shfl.sync.bfly" in adding
+    if dtype != "complex128":
+        assert storing.count("ld.global.nc.v") == adding.count("ld.global.nc.v") == 1
+        assert storing.count("st.global.v") == 1
+
+
 @pytest.mark.parametrize("dtype", dtypes.NUMERIC, ids=str)
 def test_every_scan_compiles(dtype: np.dtype) -> None:
     for source in sources(lambda x: xp.cumulative_sum(x, axis=1), np.ones((40, 64), dtype)):

@@ -19,6 +19,8 @@ from numpy.testing import assert_array_equal
 
 import toonygrad as xp
 from toonygrad.array import node_of, realized
+from toonygrad.codegen import cuda_scans
+from toonygrad.config import counters_snapshot
 from toonygrad.runtime.device import DeviceBuffer, open_device
 from toonygrad.uop.node import device_of
 
@@ -547,3 +549,45 @@ def test_a_forked_child_is_told(gpu):
     os.close(reading), os.close(writing)
     assert answer.startswith("a GPU was used before this process was forked") and "spawn" in answer
     assert_array_equal(np.asarray(x + 1), HOST + 1)
+
+
+# -- running combinations in chunks ----------------------------------------------------------------
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    for name, value in (("BLOCK", 64), ("CHUNK", 256), ("FEWEST_CHUNKS", 2), ("MOST_CHUNKS", 8)):
+        monkeypatch.setattr(cuda_scans, name, value)
+
+
+def scans(x, k):
+    total = xp.cumulative_sum(x, axis=-1)
+    return total / 2, xp.cumulative_sum(xp.take(x, k, axis=-1), axis=-1, include_initial=True)
+
+
+@pytest.mark.parametrize("shape", [(3000,), (3, 600)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "int16", "complex128"])
+def test_long_scans_run_in_chunks(gpu, small_chunks, shape, dtype):
+    array = np.random.default_rng(0).integers(-9, 9, shape).astype(dtype)
+    places = np.arange(shape[-1])[::-1].copy()
+    x, k = on_gpu(array), on_gpu(places)
+    # Memory in the midst of other memory is not aligned for vectors.
+    beside = on_gpu(np.concatenate([array.ravel()[:1], array.ravel()]))[1:]
+    xp.realize(beside)
+    before = counters_snapshot()
+    results = (*scans(x, k), xp.cumulative_sum(beside))
+    xp.realize(*results)
+    done = counters_snapshot() - before
+    assert done.host_steps == 0 and done.kernels_launched > 3
+    for found, meant in zip(
+        results, (np.cumsum(array, axis=-1) / 2, np.cumsum(array[..., ::-1], axis=-1), np.cumsum(array))
+    ):
+        assert_array_equal(np.asarray(found)[..., -meant.shape[-1] :], meant)
+    again = np.asarray(xp.cumulative_sum(x * 2, axis=-1))
+    assert_array_equal(again, np.cumsum(array * 2, axis=-1))
+
+
+def test_indices_are_checked_where_scans_run_in_chunks(gpu, small_chunks):
+    x, k = on_gpu(np.arange(700.0)), on_gpu(np.arange(700) + 1)
+    with pytest.raises(IndexError, match="out of bounds"):
+        np.asarray(xp.cumulative_sum(xp.take(x, k)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
-from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadNest
+from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan
 from toonygrad.codegen.cuda_tiles import Squares, square_side
@@ -34,6 +34,9 @@ class CudaSource:
     grid, block : blocks along each side of the grid, threads along each side of a block
     partials : outputs that come in chunks
     aligned : names of the pointers whose address must be a multiple of VECTOR_BYTES
+    carries : for each scan what stands before its chunks, where rows run in chunks
+    totals : then, the kernel that leaves each chunk's own totals in the carries' memory, before those are
+        scanned and this one runs
     """
 
     text: str
@@ -44,6 +47,8 @@ class CudaSource:
     block: Sides
     partials: tuple[Partial, ...]
     aligned: tuple[str, ...]
+    carries: tuple[ThreadCarry, ...]
+    totals: CudaSource | None
 
     @property
     def launch(self) -> tuple[Sides, Sides]:
@@ -65,6 +70,10 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
     nest = thread_nest(body, vectors)
     if nest is None:
         return None
+    return _source(nest)
+
+
+def _source(nest: ThreadNest) -> CudaSource:
     if settings.debug:
         verify(THREAD_NEST, [nest.body])
     source = write(nest.body, nest.arguments)
@@ -77,6 +86,8 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
         nest.block,
         nest.partials,
         nest.aligned,
+        nest.carries,
+        None if nest.totals is None else _source(nest.totals),
     )
 
 

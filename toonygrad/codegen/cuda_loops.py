@@ -12,6 +12,8 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from toonygrad import dtypes
 from toonygrad.codegen.loops import (
     FAST,
@@ -26,7 +28,7 @@ from toonygrad.codegen.loops import (
 )
 from toonygrad.codegen.lower import Arguments
 from toonygrad.uop.node import UOp
-from toonygrad.uop.ops import Ops
+from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import size_of
 
 # Threads of a block where nothing asks for more.
@@ -35,6 +37,16 @@ BLOCK = 256
 GRID_SIDE = 65535
 
 Sides = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ThreadCarry:
+    """What a kernel takes at chunks of rows: the totals, combined by `op`, of the chunks up to each."""
+
+    op: Op
+    dtype: np.dtype
+    rows: int
+    chunks: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,8 @@ class ThreadNest:
     grid, block : for this shape, how many blocks along each side, and how many threads of a block
     partials : outputs that come in chunks
     aligned : names of pointers whose address must be a multiple of VECTOR_BYTES
+    carries : for each scan what stands before its chunks, where rows run in chunks
+    totals : then, what leaves each chunk's own totals where the carries will be
     """
 
     body: UOp
@@ -56,6 +70,8 @@ class ThreadNest:
     block: Sides
     partials: tuple[Partial, ...] = ()
     aligned: tuple[str, ...] = ()
+    carries: tuple[ThreadCarry, ...] = ()
+    totals: ThreadNest | None = None
 
 
 def thread(word: str) -> UOp:

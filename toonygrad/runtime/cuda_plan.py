@@ -14,6 +14,7 @@ import numpy as np
 
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.codegen.cuda_loops import ThreadCarry
 from toonygrad.codegen.loops import Partial
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer
@@ -221,6 +222,7 @@ class _Form:
         self._device, self._source = device, source
         self.grid, self.block = source.launch
         arguments = source.arguments
+        self._carries = [(len(arguments.pointers) + k, n) for k, n in enumerate(arguments.carries)]
         self._pointers = [
             (place, output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
             for place, ((output, k, offset), pointer) in enumerate(arguments.ordered_pointers())
@@ -228,6 +230,7 @@ class _Form:
         count = len(self._pointers)
         names = [parameter.name for parameter in source.parameters[:count]]
         self._aligned = [names.index(name) for name in source.aligned]
+        count += len(arguments.carries)
         # Where no index is left to check, as into an axis of size one, a kernel takes no status.
         self.status = count if "status" in [parameter.name for parameter in source.parameters] else None
         fixed = [0] * (count + (self.status is not None)) + list(arguments.integers.values())
@@ -246,7 +249,9 @@ class _Form:
         self.kernel = self._device.kernel(source.text, source.name, source.parameters)
         return self.kernel
 
-    def filled(self, made: Sequence[DeviceBuffer], values: Slots) -> _Launch | None:
+    def filled(
+        self, made: Sequence[DeviceBuffer], values: Slots, carries: Sequence[DeviceBuffer]
+    ) -> _Launch | None:
         """What to launch on this memory, to be put back to `idle`; None where the memory isn't aligned."""
         try:
             prepared = self.idle.pop()
@@ -258,6 +263,8 @@ class _Form:
         for place in self._aligned:
             if slots[place] % VECTOR_BYTES:
                 return None
+        for place, k in self._carries:
+            slots[place] = carries[k].address
         for place, slot, part, dtype in self._numbers:
             value = values[slot].arg
             if part is not None:
@@ -274,8 +281,13 @@ class CudaStep(RunStep):
         self.checks_slot = -1
         self._device, self._driver, self._number = device, device.driver, device.number
         self._form = _Form(device, kernel, source, slot)
-        self._plain: _Form | None = None
+        self._plain: dict[_Form, _Form] = {}
         self._make_plain = (kernel, dict(slot))
+        self._totals = None if source.totals is None else _Form(device, kernel, source.totals, slot)
+        self._carries = [
+            (layout_of(device, carry.dtype, (carry.rows, carry.chunks)), _scanning(device, carry))
+            for carry in source.carries
+        ]
         partials = {partial.output: partial for partial in source.partials}
         self._outputs: list[tuple[int, Layout, CudaStep | None]] = []
         for number, node in enumerate(kernel.writes):
@@ -298,23 +310,21 @@ class CudaStep(RunStep):
                 if combine is None:
                     values[slot] = buffer
             made.append(buffer)
-        form = self._form
-        prepared = form.filled(made, values)
-        if prepared is None:
-            form = self._unaligned()
-            prepared = form.filled(made, values)
-            assert prepared is not None
+        words = None
         if self.checks:
             words = device.allocate((len(self.checks),), _WORD)
             self._driver.clear(self._number, words.address, words.nbytes)
-            if form.status is not None:
-                prepared.values[form.status] = words.address
             values[self.checks_slot] = Checks(words, self.checks)
-        self._driver.launch(
-            self._number, form.kernel or form.loaded(), form.grid, form.block, prepared.address
-        )
-        counters.kernels_launched += 1
-        form.idle.append(prepared)
+        carries: Sequence[DeviceBuffer] = ()
+        if self._totals is not None:
+            totals = [device.take(layout) for layout, _ in self._carries]
+            self._launch(self._totals, made, values, totals, words)
+            carries = []
+            for own, (_, scan) in zip(totals, self._carries, strict=True):
+                both: Slots = [own, None]
+                scan.run(both)
+                carries.append(both[1])
+        self._launch(self._form, made, values, carries, words)
         for (slot, _, combine), buffer in zip(self._outputs, made):
             if combine is not None:
                 pieces: Slots = [buffer, None]
@@ -323,14 +333,39 @@ class CudaStep(RunStep):
         for slot in self.dead:
             values[slot] = None
 
-    def _unaligned(self) -> _Form:
-        """The form for memory that doesn't start where sixteen bytes may be read at once."""
-        if self._plain is None:
+    def _launch(
+        self,
+        form: _Form,
+        made: Sequence[DeviceBuffer],
+        values: Slots,
+        carries: Sequence[DeviceBuffer],
+        words: DeviceBuffer | None,
+    ) -> None:
+        prepared = form.filled(made, values, carries)
+        if prepared is None:
+            form = self._unaligned(form)
+            prepared = form.filled(made, values, carries)
+            assert prepared is not None
+        if form.status is not None:
+            assert words is not None
+            prepared.values[form.status] = words.address
+        self._driver.launch(
+            self._number, form.kernel or form.loaded(), form.grid, form.block, prepared.address
+        )
+        counters.kernels_launched += 1
+        form.idle.append(prepared)
+
+    def _unaligned(self, form: _Form) -> _Form:
+        """`form` for memory that doesn't start where sixteen bytes may be read at once."""
+        plain = self._plain.get(form)
+        if plain is None:
             kernel, slot = self._make_plain
             source = generate_cuda(kernel, vectors=False)
+            if form is self._totals:
+                source = source and source.totals
             assert source is not None
-            self._plain = _Form(self._device, kernel, source, slot)
-        return self._plain
+            plain = self._plain[form] = _Form(self._device, kernel, source, slot)
+        return plain
 
 
 _WORD = np.dtype(np.int64)
@@ -363,6 +398,18 @@ def _combining(device: Device, partial: Partial, node: UOp) -> CudaStep:
     source = generate_cuda(kernel)
     assert source is not None
     return CudaStep(device, kernel, source, {chunks: 0, node: 1})
+
+
+def _scanning(device: Device, carry: ThreadCarry) -> CudaStep:
+    """The kernel that makes, of each chunk's totals in slot 0, those of all chunks up to it, in slot 1."""
+    shape = (carry.rows, carry.chunks)
+    totals = UOp.new(Ops.ARGUMENT, (), (0, carry.dtype, shape, contiguous_strides(shape)))
+    node = UOp.new(Ops.SCAN, (totals,), (carry.op, 1))
+    (kernel,) = schedule({node: "a scan in chunks is put together"})
+    assert isinstance(kernel, Kernel)
+    source = generate_cuda(kernel)
+    assert source is not None
+    return CudaStep(device, kernel, source, {totals: 0, node: 1})
 
 
 class AliasStep(RunStep):
