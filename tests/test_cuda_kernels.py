@@ -338,6 +338,22 @@ def test_rows_and_columns_are_read_sixteen_bytes_at_a_time() -> None:
         assert ".v4" not in ptx_of(source) and not source.aligned
 
 
+def test_weights_beside_a_held_row_come_in_parts() -> None:
+    def layer_norm(x: Any, scale: Any, shift: Any) -> Any:
+        apart = x - xp.mean(x, axis=1, keepdims=True)
+        return apart / xp.sqrt(xp.mean(apart * apart, axis=1, keepdims=True) + 1e-5) * scale + shift
+
+    for length in (33, 64, 2052):
+        arrays = (integers((3, length)), integers((length,)), integers((length,)) + 1)
+        for found, meant in zip(*both(layer_norm, *arrays)):
+            assert_allclose(found, meant, rtol=1e-5, atol=1e-6)
+    (source,) = sources(layer_norm, *arrays)
+    ptx = ptx_of(source)
+    assert ".local" not in ptx
+    order = "".join("r" if "ld" in line else "w" for line in re.findall(r"(?:ld|st)\.global.*v4", ptx))
+    assert order == "rrrr" + 2 * "rrrrww"
+
+
 def test_long_rows_are_read_ahead_and_from_registers(capfd: pytest.CaptureFixture[str]) -> None:
     def softmax(x: Any) -> Any:
         weights = xp.exp(x - xp.max(x, axis=1, keepdims=True))

@@ -338,21 +338,29 @@ class ThreadRows(ThreadReducing, Rows):
             return []
 
         count, extent = self.holds // self.width, self._count(last)
-        u, first = range_(self.name("u")), variable(self.name("first"))
-        mine = times(u * thread("threads_x") + thread("thread_x"), self.width)
-        place = times(u, self.width)
-        statements = []
+        first = variable(self.name("first"))
         fresh = [node for node in self._reads(work, last) if node not in self.held]
-        if fresh:
-            self.held.update(self._scratches("held", fresh, count))
-            loads = [s for node in fresh for s in self._load(node, self.held[node], place, first, last)]
-            # Beyond the row's end its last piece is read, and not used: a branch would hold back other reads.
-            move = assign(first, mine.alu(Ops.MINIMUM, extent - self.width))
-            statements.append(unrolled(u, count, [move, *loads]))
+        # What comes in beside a row that is held, as a layer norm's weights do, comes in two parts: fewer
+        # registers let two blocks share a multiprocessor, one of which reads while the other computes.
+        parts = 2 if fresh and self.held and count % 2 == 0 else 1
+        self.held.update(self._scratches("held", fresh, count))
         for value in work.kept:
             self.held[value] = UOp.new(Ops.SCRATCH, (), (self.name("kept"), value.dtype, self.holds))
-        done = self._piece(first, place, placed, work, self.held)
-        return [*statements, unrolled(u, count, [assign(first, mine), only_if(first < extent, done)])]
+        statements = []
+        for part in range(parts):
+            u = range_(self.name("u"))
+            step = u + part * (count // parts) if part else u
+            mine = times(step * thread("threads_x") + thread("thread_x"), self.width)
+            place = times(step, self.width)
+            if fresh:
+                loads = [s for node in fresh for s in self._load(node, self.held[node], place, first, last)]
+                # Beyond the row's end its last piece is read, and not used: a branch would hold back others.
+                move = assign(first, mine.alu(Ops.MINIMUM, extent - self.width))
+                statements.append(unrolled(u, count // parts, [move, *loads]))
+            done = self._piece(first, place, placed, work, self.held)
+            done = [assign(first, mine), only_if(first < extent, done)]
+            statements.append(unrolled(u, count // parts, done))
+        return statements
 
     def _scratches(self, stem: str, reads: Sequence[UOp], count: int) -> dict[UOp, UOp]:
         size = count * self.width
