@@ -130,6 +130,7 @@ class _Writer:
         self.lines: list[str] = []
         self.names: dict[UOp, str] = {}
         self.checks = sorted({node.arg for node in order if node.op is Ops.CHECKED})
+        self._has_pieces = any(node.op is Ops.PIECEWISE for node in order)
         self._count = 0
         self._uses = dict.fromkeys(order, 0)
         self._mutable: dict[UOp, frozenset[UOp]] = {}
@@ -239,11 +240,12 @@ class _Writer:
                 if outer and inner and source.op not in _LEAVES and source not in self._index:
                     wanted.append(source)
         # Indices are left to LLVM, but which piece an index is in takes comparisons.
-        wanted += [
-            node
-            for node in toposort(*loop.src[3:])
-            if node.op is Ops.PIECEWISE and not self._mutable[node] & changed
-        ]
+        if self._has_pieces:
+            wanted += [
+                node
+                for node in toposort(*loop.src[3:])
+                if node.op is Ops.PIECEWISE and not self._mutable[node] & changed
+            ]
         for node in dict.fromkeys(wanted):
             if node.op not in STATEMENTS and node not in self.names:
                 text = self._text(node, depth)
