@@ -7,6 +7,7 @@ can be computed, and what doesn't change inside a loop is computed before it. On
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
@@ -99,20 +100,28 @@ def python_source(nest: Nest) -> KernelSource:
 
 def write(body: UOp, arguments: Arguments, given: Sequence[str] = ()) -> KernelSource:
     """The source of statements; `given` are what it takes beside its arguments."""
-    writer = _Writer(body)
-    writer.kernel(body.src)
+    text, checks = _written(body)
     pointers = [*(pointer for _, pointer in arguments.ordered_pointers()), *arguments.carries.values()]
     parameters = [Parameter(pointer.arg[0], "pointer", pointer.dtype) for pointer in pointers]
-    if writer.checks:
+    if checks:
         parameters.append(Parameter("status", "pointer", dtypes.int64))
     parameters += [Parameter(name, "integer", dtypes.int64) for name in arguments.integers]
     parameters += [Parameter(_number_name(node), "scalar", node.dtype) for node in arguments.numbers]
     signature = ", ".join([*(p.name for p in parameters), *given])
-    text = "\n".join(writer.lines)
     types = " ".join(f"{p.name}:{p.dtype}" for p in parameters)
     digest = hashlib.sha256(f"{types}\n{signature}\n{text}".encode()).hexdigest()[:12]
     name = f"kernel_{digest}"
     return KernelSource(name, f"def {name}({signature}):\n{text}\n", tuple(parameters))
+
+
+# Statements are nodes without numbers of a shape: where only the shape is new, so that nothing will be
+# compiled, they are the same ones, and writing them again would be half of what the plan takes.
+@functools.lru_cache(maxsize=128)
+def _written(body: UOp) -> tuple[str, bool]:
+    """The lines of a function, and whether they check indices."""
+    writer = _Writer(body)
+    writer.kernel(body.src)
+    return "\n".join(writer.lines), bool(writer.checks)
 
 
 def _number_name(node: UOp) -> str:
