@@ -382,3 +382,16 @@ def test_plans_hold_no_memory_of_constants(mode: str) -> None:
     shapes = ((21, 31), (210, 310))
     held = [node for node in live_nodes() if node.realized is not None and node.shape in shapes]
     assert not held
+
+
+@pytest.mark.parametrize("part", [0, slice(0, 1), slice(0, 3), slice(None, None, 2)], ids=str)
+def test_a_part_that_is_asked_for_does_not_stand_for_the_whole(part):
+    """A slice from the first element on has the indices of what it is taken from, and fewer of them."""
+    values = np.arange(1.0, 6.0)
+    with xp.config(compile="always"):
+        x = xp.asarray(values)
+        half = x / 2
+        rest = x - half * 3
+        xp.realize(half[part])  # asked for once, `half` is stored when the next computation has it inside
+        np.testing.assert_array_equal(np.asarray(rest[part]), (values - values / 2 * 3)[part])
+        np.testing.assert_array_equal(np.asarray(half), values / 2)

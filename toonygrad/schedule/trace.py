@@ -82,6 +82,7 @@ class Trace:
         self.outer: tuple[UOp, ...] | None = None
         self.domain: tuple[UOp, ...] = ()
         self.domain_indices: Indices = ()
+        self._domain_shape: Shape = ()
         self.boundaries: dict[UOp, str] = {}
         self.computed: dict[UOp, None] = {}
         self.places: dict[UOp, set[Indices]] = {}
@@ -108,6 +109,7 @@ class Trace:
 
     def run_over(self, shape: Shape) -> None:
         """Make `shape` the domain of the kernel."""
+        self._domain_shape = shape
         self.domain_indices = tuple(self.range_of(("domain", axis), size) for axis, size in enumerate(shape))
         self.domain = tuple(a for index in self.domain_indices for a in _in_order(index))
 
@@ -244,8 +246,8 @@ class Trace:
 
     def _covers(self, node: UOp, indices: Indices) -> bool:
         """Whether `indices` take every place of `node` exactly once."""
-        if indices == self.domain_indices:
-            return True
+        if indices == self.domain_indices and node.shape == self._domain_shape:
+            return True  # a slice from the first element on has the same indices
         atoms = [a for index in indices for a in index.atoms]
         if any(index.offset for index in indices) or len(set(atoms)) < len(atoms):
             return False
