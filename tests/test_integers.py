@@ -235,3 +235,10 @@ def test_truth_values(op):
 def test_fused_multiplication_of_integers():
     x, y = pairs(integers(dtypes.int8))
     np.testing.assert_array_equal(rewritten(Ops.FMA, x, y, x), interpreted(Ops.FMA, x, y, x))
+
+
+def test_bits_of_constants_are_of_their_type():
+    """The modulus of a constant takes the difference of two int32, which is no index."""
+    with xp.config(compile="always"):
+        modulus = xp.abs(xp.zeros((3000,), dtype=xp.complex64))
+        assert bool(xp.all(modulus <= 0.5)) and not bool(xp.any(modulus > 0.5))

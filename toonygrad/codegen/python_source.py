@@ -152,7 +152,10 @@ class _Writer:
             own = frozenset((node,)) if node.op in _MUTABLE else nothing
             self._mutable[node] = own.union(*(self._mutable[s] for s in node.src))
             leaf = node.op in _INDEX_LEAVES or (node.op is Ops.VARIABLE and node.dtype == dtypes.INDEX)
-            made = bool(node.src) and node.op is not Ops.LOAD and all(s in self._index for s in node.src)
+            # Only of an index's type: int32 of constants or positions wraps, and is written so.
+            typed = node.dtype == dtypes.INDEX or node.dtype == dtypes.bool_
+            made = bool(node.src) and typed and node.op is not Ops.LOAD
+            made = made and all(s in self._index for s in node.src)
             if leaf or made:
                 self._index.add(node)
 
