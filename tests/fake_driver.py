@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from fake_cufft import FakeCufft
 from simulator import Memory, simulate
 
 from toonygrad import devices
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime.cuda_fft import Cufft
+from toonygrad.runtime.cuda_libraries import open_library
 from toonygrad.runtime.driver import DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
@@ -33,6 +36,7 @@ class FakeDriver(Driver):
     launches : names of the kernels launched
     has_library : whether there is one for products of matrices
     products : what it was asked for
+    libraries : those there are, by the class that calls them
     waits : (word, stream) for each order given to or taken from another library's stream
     """
 
@@ -46,6 +50,9 @@ class FakeDriver(Driver):
         self.waits: list[tuple[str, int]] = []
         self.synchronized = 0
         self._queue: list[Callable[[], None]] = []
+        later = lambda work: self._queue.append(work)  # noqa: E731 (the list is another after each wait)
+        self.libraries: dict[type[Any], Any] = {Cufft: FakeCufft(later, self._found)}
+        self._opened: dict[tuple[int, type[Any]], Any] = {}
 
     def count(self) -> int:
         return 2
@@ -135,6 +142,14 @@ class FakeDriver(Driver):
         offset, rest = divmod(address - memory.ctypes.data, dtype.itemsize)
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
+
+    def library(self, number: int, kind: type[Any]) -> Any:
+        loaded = self.libraries.get(kind)
+        if loaded is None:
+            return None
+        if (number, kind) not in self._opened:
+            self._opened[number, kind] = open_library(kind, loaded, self.stream(number))
+        return self._opened[number, kind]
 
     def multiplies(self, number: int) -> bool:
         return self.has_library

@@ -21,6 +21,7 @@ from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_products import ProductStep, is_product
+from toonygrad.runtime.cuda_routines import LibraryStep, in_words_of_libraries, is_library_call
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import (
     InterpretedStep,
@@ -46,6 +47,7 @@ class CudaPlan(Plan):
     ----------
     uploads : slots of arguments that are on the host, which are copied first
     checks : slots in which steps leave the Checks of their kernels
+    numbers : values of arguments behind those of the graph
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class CudaPlan(Plan):
         outputs: Sequence[int],
         uploads: Sequence[int],
         checks: Sequence[int],
+        numbers: Sequence[UOp] = (),
     ) -> None:
         super().__init__(steps, slots, outputs)
+        self._numbers = numbers
         self._device, self._uploads, self._checks = device, uploads, checks
 
     def run(self, leaves: Sequence[UOp]) -> list[Any]:
@@ -79,6 +83,7 @@ class CudaPlan(Plan):
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
+        values += self._numbers
         values += [None] * (self._slots - len(values))
         device = self._device
         for slot in self._uploads:
@@ -126,6 +131,10 @@ def make_cuda_plan(
             (),
         )
         return CudaPlan(place, [everything], count, [slot[root] for root in roots], on_host, ())
+    outputs, numbers = in_words_of_libraries(roots, place, count)
+    roots = dict(zip(outputs, roots.values()))
+    slot |= {node: node.arg[0] for node in toposort(*roots) if node.op is Ops.ARGUMENT}
+    count += len(numbers)
     steps = schedule(roots)
     for step in steps:
         for node in step.writes:
@@ -142,7 +151,7 @@ def make_cuda_plan(
             checks.append(count)
             count += 1
         made.append(run)
-    return CudaPlan(place, made, count, [slot[root] for root in roots], on_host, checks)
+    return CudaPlan(place, made, count, [slot[node] for node in outputs], on_host, checks, numbers)
 
 
 def _with_copied_arguments(roots: Mapping[UOp, str], on_host: frozenset[int]) -> dict[UOp, str]:
@@ -184,6 +193,8 @@ def _run_step(device: Device, step: Step, slot: dict[UOp, int], dead: tuple[int,
         run = CudaStep(device, step, source, slot)
     elif isinstance(step, Routine) and is_product(step, device):
         run = ProductStep(device, step, slot)
+    elif isinstance(step, Routine) and is_library_call(step):
+        run = LibraryStep(device, step, slot)
     else:
         reads = [slot[node] for node in step.reads]
         writes = [slot[node] for node in step.writes]

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from toonygrad.codegen.cpu import Parameter
+
+# A subclass of cuda_libraries.Library.
+_L = TypeVar("_L")
 
 
 class DeviceUnavailable(RuntimeError):
@@ -120,6 +123,16 @@ class Driver(ABC):
         arguments: int,
     ) -> None:
         """Launch a kernel; `arguments` is the address of an array of the addresses of its arguments."""
+
+    @abstractmethod
+    def library(self, number: int, kind: type[_L]) -> _L | None:
+        """A library on the device's stream, loaded when this is first asked; None where there is none.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left for it.
+        """
 
     @abstractmethod
     def multiplies(self, number: int) -> bool:
