@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from fake_cub import FakeCub
 from fake_cufft import FakeCufft
 from simulator import Memory, simulate
 
@@ -20,6 +21,7 @@ from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
 from toonygrad.runtime.cuda_fft import Cufft
 from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
@@ -51,7 +53,10 @@ class FakeDriver(Driver):
         self.synchronized = 0
         self._queue: list[Callable[[], None]] = []
         later = lambda work: self._queue.append(work)  # noqa: E731 (the list is another after each wait)
-        self.libraries: dict[type[Any], Any] = {Cufft: FakeCufft(later, self._found)}
+        self.libraries: dict[type[Any], Any] = {
+            Cufft: FakeCufft(later, self._found),
+            Cub: FakeCub(later, self._found),
+        }
         self._opened: dict[tuple[int, type[Any]], Any] = {}
 
     def count(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from toonygrad.runtime.cuda_fft import Cufft, run_cufft, transformed
 from toonygrad.runtime.cuda_libraries import Library
+from toonygrad.runtime.cuda_sorting import Cub, run_cub, run_search, searched, sorted_by_keys
 from toonygrad.runtime.device import Device, DeviceBuffer, layout_of
 from toonygrad.runtime.plan import RunStep, Slots
 from toonygrad.schedule.fusion import Routine
@@ -23,11 +24,18 @@ Call = Callable[[Device, Sequence[DeviceBuffer], tuple[Any, ...], DeviceBuffer],
 # What a recorded routine becomes; numbers become arguments of the plan, and a table is kept for the graph.
 Rule = Callable[[UOp, Callable[[Number, Any], UOp], dict[UOp, Any]], UOp | None]
 
-_RULES: dict[str, tuple[type[Library], Rule]] = {
-    name: (Cufft, transformed) for name in ("fft", "ifft", "rfft", "irfft")
+_RULES: dict[str, tuple[type[Library] | None, Rule]] = {
+    **{name: (Cufft, transformed) for name in ("fft", "ifft", "rfft", "irfft")},
+    **{name: (Cub, sorted_by_keys) for name in ("sort", "argsort")},
+    "searchsorted": (None, searched),
 }
 
-_CALLS: dict[str, Call] = {"cufft": run_cufft}
+_CALLS: dict[str, Call] = {
+    "cufft": run_cufft,
+    "cub_sort": run_cub,
+    "cub_order": run_cub,
+    "bisection": run_search,
+}
 
 
 def in_words_of_libraries(
@@ -54,7 +62,7 @@ def in_words_of_libraries(
         again = node.replace(tuple(made[source] for source in node.src))
         if node.op is Ops.EXTERNAL and all(again.shape) and all(all(s.shape) for s in again.src):
             kind, rule = _RULES.get(node.arg[0], (None, None))
-            if kind is not None and rule is not None and device.library(kind) is not None:
+            if rule is not None and (kind is None or device.library(kind) is not None):
                 again = rule(again, number, known) or again
         made[node] = again
     return [made[root] for root in roots], numbers
