@@ -71,19 +71,16 @@ def test_in_order(own, dtype, data):
     with fake_gpus(), xp.config(cache_dir=None), pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_sorting, "LEAST_OWN_CALL", 1 if own else 1 << 20)
         before = xp.counters()
-        there = [
-            getattr(xp, name)(on_gpu(x), axis=axis, descending=descending) for name in ("sort", "argsort")
-        ]
-        here = [
-            getattr(xp, name)(xp.asarray(x), axis=axis, descending=descending) for name in ("sort", "argsort")
-        ]
+        chosen = {"axis": axis, "descending": descending}
+        there = [function(on_gpu(x), **chosen) for function in (xp.sort, xp.argsort)]
+        here = [function(xp.asarray(x), **chosen) for function in (xp.sort, xp.argsort)]
         for found, expected in zip(there, here):
             assert found.device == "cuda:1" and found.dtype == expected.dtype
             assert bits(found) == bits(expected)
         assert (xp.counters() - before).host_steps == 0
 
 
-# Shape and data type, what is done, then CUB's calls: type of keys, how many, which bits, whether with values;
+# Shape and data type, what is done, then CUB's calls: type of keys, how many, which bits, if with values;
 # and how many kernels run besides.
 CALLS: dict[str, tuple[Any, ...]] = {
     "integers": ((50,), "int32", lambda x: xp.sort(x), [("int32", 50, (0, 32), False)], 0),
