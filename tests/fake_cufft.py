@@ -126,6 +126,11 @@ class FakeCufft:
                 return INVALID_PLAN
             assert plan["stream"] >= 1000
             assert direction in ((-1, 1) if name in ("C2C", "Z2Z") else (0,))
+            if any(
+                address % np.dtype(TYPES[kind][TYPES[kind][1][0] == "c"]).itemsize
+                for address in (given, made)
+            ):
+                return INVALID_VALUE  # reals too stand where complex numbers could
             if plan["needs"]:
                 self._found(plan["work"], plan["needs"])
             self.executed.append((plan["sizes"], plan["batch"], direction))

@@ -87,7 +87,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "descending": ((50,), "uint8", lambda x: xp.sort(x, descending=True), [("uint8", 50, (0, 8), False)], 2),
     "floats": ((50,), "float32", lambda x: xp.sort(x), [("float32", 50, (0, 32), False)], 1),
     "fused": ((50,), "float64", lambda x: xp.sort(x * 2), [("float64", 50, (0, 64), False)], 1),
-    "positions": ((50,), "int64", lambda x: xp.argsort(x), [("int64", 50, (0, 64), True)], 1),
+    "positions": ((50,), "int64", lambda x: xp.argsort(x), [("int64", 50, (0, 64), True)], 2),
     "lanes": ((6, 50), "float32", lambda x: xp.sort(x), [("uint64", 300, (1, 36), False)], 2),
     "across": ((50, 6), "int16", lambda x: xp.sort(x, axis=0), [("uint64", 300, (1, 36), False)], 2),
     "wide lanes": (
