@@ -1,4 +1,6 @@
-"""Every function of the namespace on a GPU that isn't there (fake_driver.py), and on a real one, against NumPy.
+"""Every function of the namespace on a GPU that isn't there (fake_driver.py), and on one that is.
+
+Results are compared with NumPy's.
 
 The tables are those of the CPU's tests. Results have to be on the GPU, whoever computed them.
 """
