@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.devices import DEVICE, use
-from toonygrad.placement import beside, brought, place_of
+from toonygrad.config import settings
+from toonygrad.devices import use
+from toonygrad.placement import beside, brought, buffer_node, contiguous, place_of
 from toonygrad.realize import realize_nodes
 from toonygrad.runtime import selection
+from toonygrad.runtime.buffer import Buffer
+from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape
@@ -108,9 +111,15 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     if use.several:
         items = _on_device(items, place_of(node))
     mask = mask_of_all(items, node.shape, place_of(node))
-    if mask is not None and mask.shape and place_of(node) == DEVICE:
-        chosen, given = realize_nodes([mask, node])
-        return UOp.new(Ops.BUFFER, (), selection.selected(chosen.arg.array, given.arg.array))
+    if mask is not None and mask.shape:
+        chosen, given = (each.arg for each in realize_nodes([mask, node]))
+        if isinstance(given, Buffer):
+            return UOp.new(Ops.BUFFER, (), selection.selected(chosen.array, given.array))
+        if settings.compile != "never":
+            from toonygrad.runtime import cuda_selection
+
+            return buffer_node(cuda_selection.selected(contiguous(chosen), contiguous(given)))
+        del chosen, given
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -184,7 +193,12 @@ def true_positions(node: UOp) -> list[UOp]:
     """
     shape = node.shape
     (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    place = beside(selection.true_positions(node.arg.array).array, node)
+    if isinstance(node.arg, DeviceBuffer) and settings.compile != "never":
+        from toonygrad.runtime import cuda_selection
+
+        place = buffer_node(cuda_selection.true_positions(contiguous(node.arg)))
+    else:
+        place = beside(selection.true_positions(node.arg.array).array, node)
     found: list[UOp] = []
     for size in reversed(shape[1:]):
         extent = UOp.scalar(max(size, 1), dtypes.INDEX)
