@@ -210,7 +210,7 @@ def _run(mask: DeviceBuffer, values: DeviceBuffer | None) -> DeviceBuffer:
         kernel = _storing(None, 1)
     else:
         # Bits are copied, whatever they mean.
-        parts = -(-dtype.itemsize // 8)
+        parts = 2 if dtype in dtypes.COMPLEX_FLOATING else 1
         kernel = _storing(np.dtype(f"u{dtype.itemsize // parts}"), parts)
         pointers.append(values.address)
     kernel.launch(device, chunks, THREADS, (*pointers, *integers))
