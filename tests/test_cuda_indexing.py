@@ -92,6 +92,19 @@ def test_what_led_to_a_mask_is_checked_first(gpu):
     assert_array_equal(np.asarray(x), np.arange(5))
 
 
+def test_repeating_by_an_array(gpu):
+    times = RANDOM.integers(0, 4, 700)
+    x, ours = on_gpu(LONG[:700]), on_gpu(times)
+    before = xp.counters()
+    assert_array_equal(np.asarray(xp.repeat(x, ours)), np.repeat(LONG[:700], times))
+    assert xp.repeat(on_gpu(CUBE), on_gpu(np.array([0, 2, 0])), axis=0).shape == (2, 4, 5)
+    assert xp.repeat(x, ours * 0).shape == (0,)
+    assert xp.repeat(x[:0], ours[:0]).shape == (0,)
+    assert (xp.counters() - before).host_steps == 0
+    with pytest.raises(ValueError, match=r"^repeat: can't repeat -1 times"):
+        xp.repeat(x, ours - 1)
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from toonygrad import dtypes, record
 from toonygrad.config import settings
-from toonygrad.devices import use
+from toonygrad.devices import DEVICE, use
 from toonygrad.placement import beside, brought, buffer_node, contiguous, place_of
 from toonygrad.realize import realize_nodes
 from toonygrad.runtime import selection
@@ -285,6 +285,18 @@ def true_positions(node: UOp) -> list[UOp]:
         found.append(place - outer * extent)
         place = outer
     return [place, *reversed(found)]
+
+
+def repeated_positions(counts: UOp) -> UOp:
+    """Each position in a one-dimensional node as often as its int64 element says, which it computes."""
+    if place_of(counts) == DEVICE or settings.compile == "never":
+        (counts,) = realize_nodes([counts])
+        times = counts.arg.array
+        return beside(np.repeat(np.arange(times.size, dtype=dtypes.INDEX), times), counts)
+    from toonygrad.runtime import cuda_selection
+
+    (ends,) = realize_nodes([record.scan(counts, Ops.ADD, 0)])
+    return buffer_node(cuda_selection.repeated_positions(ends.arg))
 
 
 def mask_of_all(items: Sequence[Item], shape: Shape, device: str) -> UOp | None:

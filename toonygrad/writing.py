@@ -136,10 +136,10 @@ def _scattered(
             single = _values(call, cell, value)
             cuda_scatter.fill(_target(cell, path), chosen, single)
             return True
-        places = cuda_selection.true_positions(chosen)
-        given = contiguous(_values(call, cell, views.spread(call, value, places.shape)))
+        truths = cuda_selection.true_positions(chosen)
+        given = contiguous(_values(call, cell, views.spread(call, value, truths.shape)))
         values = cuda_scatter.Values(given, 1, 1)
-        cuda_scatter.scatter(_target(cell, path), range(len(shape)), places, values, ordered=False)
+        cuda_scatter.scatter(_target(cell, path), range(len(shape)), truths, values, ordered=False)
         return True
     found = indexing.places_of(call, indexing.on_device(items, device), shape)
     items.clear()

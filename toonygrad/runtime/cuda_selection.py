@@ -1,8 +1,9 @@
 """Elements that a mask selects, and the positions of truths, on a GPU: computed at the call.
 
 One kernel counts the truths of each chunk; how many there are in all says how long the result is, which the
-host waits for. Another kernel stores each chunk's behind those of the chunks before. Called by indexing.py
-and writing.py, as selection.py is for the CPU.
+host waits for. Another kernel stores each chunk's behind those of the chunks before. Also positions that are
+repeated, each as often as a number says. Called by indexing.py and writing.py, as selection.py is for the
+CPU.
 """
 
 from __future__ import annotations
@@ -133,6 +134,21 @@ _STORE = (
 """
 )
 
+_BISECT = """\
+    each = block_x() * {threads} + thread_x()
+    if each < length:
+        low = 0
+        high = count
+        for step in range(steps):
+            middle = quotient(low + high, 2)
+            if low < high:
+                if ends[middle] <= each:
+                    low = middle + 1
+                else:
+                    high = middle
+        out0[each] = low
+"""
+
 _SIZES = {
     "width": VECTOR_BYTES,
     "tile": TILE,
@@ -143,6 +159,7 @@ _SIZES = {
 _MASK = ("mask", np.dtype(np.uint8))
 _COUNTS = ("counts", dtypes.INDEX)
 _INTEGERS = ("length", "tiles", "aligned")
+_SPAN = ("length", "count", "steps")
 
 
 @functools.cache
@@ -189,6 +206,31 @@ def true_positions(mask: DeviceBuffer) -> DeviceBuffer:
         There is no memory for them.
     """
     return _run(mask, None)
+
+
+@functools.cache
+def _bisecting() -> TextKernel:
+    return TextKernel.made(_BISECT.format(**_SIZES), [("out0", dtypes.INDEX), ("ends", dtypes.INDEX)], _SPAN)
+
+
+def repeated_positions(ends: DeviceBuffer) -> DeviceBuffer:
+    """Each position as often as `ends`, running totals of int64, grow there.
+
+    Raises
+    ------
+    IndexError
+        An index out of bounds led to the totals.
+    MemoryError
+        There is no memory for them.
+    """
+    ends.raise_if_outside()
+    device, (count,) = ends.place, ends.shape
+    length = int(ends.view((count - 1) * 8, (1,), (8,)).array[0]) if count else 0
+    result = device.allocate((length,), dtypes.INDEX)
+    if length:
+        arguments = (result.address, ends.address, length, count, count.bit_length())
+        _bisecting().launch(device, -(-length // THREADS), THREADS, arguments)
+    return result
 
 
 def _run(mask: DeviceBuffer, values: DeviceBuffer | None) -> DeviceBuffer:
