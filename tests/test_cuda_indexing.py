@@ -253,6 +253,20 @@ def test_refusals_name_the_call_and_change_nothing(gpu, key, value, error):
     assert_array_equal(np.asarray(x), CUBE)
 
 
+def test_keys_are_on_the_device_of_their_array(gpu):
+    x = on_gpu(CUBE)
+    for place in ("cpu", "cuda:1"):
+        for key in (np.array([0, 1]), CUBE > 0):
+            elsewhere = xp.asarray(key, device=place)
+            with pytest.raises(ValueError, match=r"^__getitem__: operands are on .* and "):
+                x[elsewhere]
+            with pytest.raises(ValueError, match=r"^__setitem__: operands are on .* and "):
+                x[elsewhere] = 1
+    # What isn't an Array has no device, and what is numbers alone fits all.
+    for key in ([0, 1], np.array([0, 1]), xp.arange(2), xp.ones(3, dtype=xp.bool)):
+        assert_array_equal(np.asarray(x[key]), CUBE[np.asarray(key)])
+
+
 def test_empty_arrays(no_host):
     x = on_gpu(np.zeros((0, 3)))
     x[on_gpu(np.zeros(0, int))] = 1.0

@@ -16,7 +16,7 @@ import numpy as np
 from toonygrad import dtypes, record
 from toonygrad.config import settings
 from toonygrad.devices import DEVICE, use
-from toonygrad.placement import beside, brought, buffer_node, contiguous, place_of
+from toonygrad.placement import beside, brought, buffer_node, check_together, contiguous, place_of
 from toonygrad.realize import realize_nodes
 from toonygrad.runtime import selection
 from toonygrad.runtime.buffer import Buffer
@@ -61,8 +61,13 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
 
 
+def check_key(node: UOp, items: Sequence[Item]) -> None:
+    """ValueError, naming the user's call, if an array of a key is on another device than what it is for."""
+    check_together(node, *(item for item in items if isinstance(item, UOp)))
+
+
 def on_device(items: Sequence[Item], device: str) -> list[Item]:
-    """The items of a key for an array on `device`: arrays elsewhere are copied there."""
+    """The items of a key for an array on `device`: numbers alone, which fit all devices, in memory there."""
     return [
         brought(realize_nodes([item])[0].arg, device)
         if isinstance(item, UOp) and item.op is not Ops.CONST and place_of(item) != device
@@ -109,6 +114,7 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
         As of `movement`, or a mask of another shape.
     """
     if use.several:
+        check_key(node, items)
         items = on_device(items, place_of(node))
     mask = mask_of_all(items, node.shape, place_of(node))
     if mask is not None and mask.shape:
