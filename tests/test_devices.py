@@ -514,6 +514,21 @@ def test_dlpack_to_the_cpu_copies(gpu):
     assert len(gpu.waits) == waits
 
 
+@pytest.mark.parametrize("copy", [None, True, False])
+@pytest.mark.parametrize("max_version", [None, (0, 0), (1, 0), (2, 0)])
+@pytest.mark.parametrize("dl_device", [None, (1, 0)])
+def test_every_way_to_ask_for_memory(gpu, copy, max_version, dl_device):
+    """As the official suite's test_dunder_dlpack, but for the one case where the standard wants an error."""
+    keywords = {"copy": copy, "max_version": max_version, "dl_device": dl_device}
+    x = on_gpu()
+    if dl_device and copy is False:
+        with pytest.raises(BufferError, match="can't be shared on the CPU"):
+            x.__dlpack__(**keywords)
+        return
+    capsule = repr(x.__dlpack__(**keywords))
+    assert ("dltensor_versioned" in capsule) == (max_version is not None and max_version >= (1, 0))
+
+
 def test_an_exported_capsule_may_go_unused(gpu):
     x = on_gpu()
     count = holders(x)
