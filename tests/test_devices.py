@@ -283,7 +283,7 @@ def test_a_write_goes_into_the_memory_itself(gpu):
     assert_array_equal(np.asarray(x), expected)
 
 
-def test_basic_writes_need_no_host(gpu):
+def test_writes_need_no_host(gpu):
     x = on_gpu().block_until_ready()
     before = xp.counters()
     x[1:3, ::2] = x[:2, 1::2] * 2
@@ -291,7 +291,7 @@ def test_basic_writes_need_no_host(gpu):
     x.block_until_ready()
     assert (xp.counters() - before).host_steps == 0
     x[[0, 2], 1] = 9.0
-    assert (xp.counters() - before).host_steps == 1
+    assert (xp.counters() - before).host_steps == 0
 
 
 def test_what_was_recorded_keeps_the_old_elements(gpu):
