@@ -92,7 +92,7 @@ class CudaDriver(Driver):
         self._places: dict[int, _Place] = {}
         self._architectures: dict[int, str] = {}
         self._opening = threading.Lock()
-        self._runner: Callable[..., int] | None = None
+        self._native: tuple[Mapping[str, int], Callable[..., int]] | None = None
         self._cublas: dict[int, Cublas | None] = {}
         self._opening_cublas = threading.Lock()
 
@@ -228,10 +228,11 @@ class CudaDriver(Driver):
         self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
     ) -> Program:
         """Calls that are made by a native function."""
-        if self._runner is None:
-            self._runner = native_runner(_addresses(FUNCTIONS))
+        if self._native is None:
+            functions = _addresses(FUNCTIONS)
+            self._native = functions, native_runner(functions)
         place = self._place(number)
-        return Program(self._runner, int(place.context), place.handle, values, calls, alignments)
+        return Program(*self._native, int(place.context), place.handle, values, calls, alignments)
 
     def refuse(self, status: int) -> NoReturn:
         """Raise what the driver said to a program."""

@@ -22,7 +22,7 @@ from toonygrad.codegen.loops import Partial
 from toonygrad.config import counters
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
-from toonygrad.runtime.driver import UNALIGNED, Call
+from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
 from toonygrad.runtime.plan import RunStep, Slots, number_slot
 from toonygrad.schedule.fusion import Alias, Kernel, schedule
 from toonygrad.schedule.ranges import Index, viewed
@@ -407,8 +407,12 @@ class ProgramStep(RunStep):
                 except IndexError:
                     address = device.fresh(layout)
                 blocks.append(Memory(device, address, size))
-            status = form.run(*given, *numbers, *[memory.address for memory in blocks])
+            every = (*given, *numbers, *[memory.address for memory in blocks])
+            status = form.run(*every)
             if not status:
+                break
+            if status == REPEATED:
+                form.program.repeat(*every)
                 break
             if status != UNALIGNED:
                 device.driver.refuse(status)
@@ -470,9 +474,8 @@ class _Form:
         self.blocks = [(block.layout.size, block.layout) for block in written.blocks]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
-        # Held for what `run` reads.
-        self._program = device.driver.program(device.number, len(order), calls, alignments)
-        self.run = self._program.run
+        self.program = device.driver.program(device.number, len(order), calls, alignments)
+        self.run = self.program.run
 
 
 def _bits(number: Given) -> Callable[[Any], int]:

@@ -63,8 +63,10 @@ class Call(NamedTuple):
     arguments: tuple[tuple[int, int], ...]
 
 
-# What a program answers that was written for memory aligned in another way.
+# What a program answers that was written for memory aligned in another way, and did nothing.
 UNALIGNED = -1
+# What one answers that did what it should, and has been run so often that it is worth a call of its `repeat`.
+REPEATED = -3
 
 
 class Runnable(Protocol):
@@ -72,7 +74,10 @@ class Runnable(Protocol):
 
     @property
     def run(self) -> Callable[..., int]:
-        """Takes each value, and hands over the calls: 0, or UNALIGNED, or an error for `Driver.refuse`."""
+        """Takes each value, and hands over the calls: 0, UNALIGNED, REPEATED or an error for `refuse`."""
+
+    def repeat(self, *given: int) -> None:
+        """Get ready for many more runs, after one on these values."""
 
 
 class Driver(ABC):
