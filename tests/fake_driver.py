@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+from fake_cub import FakeCub
+from fake_cufft import FakeCufft
 from simulator import Memory, simulate
 
 from toonygrad import devices
@@ -19,6 +21,9 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime.cuda_fft import Cufft
+from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
@@ -35,6 +40,7 @@ class FakeDriver(Driver):
     launches : names of the kernels launched
     has_library : whether there is one for products of matrices
     products : what it was asked for
+    libraries : those there are, by the class that calls them
     waits : (word, stream) for each order given to or taken from another library's stream
     """
 
@@ -48,6 +54,12 @@ class FakeDriver(Driver):
         self.waits: list[tuple[str, int]] = []
         self.synchronized = 0
         self._queue: list[Callable[[], None]] = []
+        later = lambda work: self._queue.append(work)  # noqa: E731 (the list is another after each wait)
+        self.libraries: dict[type[Any], Any] = {
+            Cufft: FakeCufft(later, self._found),
+            Cub: FakeCub(later, self._found),
+        }
+        self._opened: dict[tuple[int, type[Any]], Any] = {}
 
     def count(self) -> int:
         return 2
@@ -137,6 +149,14 @@ class FakeDriver(Driver):
         offset, rest = divmod(address - memory.ctypes.data, dtype.itemsize)
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
+
+    def library(self, number: int, kind: type[Any]) -> Any:
+        loaded = self.libraries.get(kind)
+        if loaded is None:
+            return None
+        if (number, kind) not in self._opened:
+            self._opened[number, kind] = open_library(kind, loaded, self.stream(number))
+        return self._opened[number, kind]
 
     def program(
         self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
