@@ -7,6 +7,7 @@ import ctypes
 import enum
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,7 @@ class Pretending(ModuleType):
         self.status = Result.CUDA_SUCCESS
         self.init, self.version = Result.CUDA_SUCCESS, 13000
         self.pending: list[tuple[int, int, int]] = []
+        self.lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cu"):
@@ -92,6 +94,7 @@ class Pretending(ModuleType):
         return self._allocated(nbytes)
 
     def cuMemHostAlloc(self, nbytes: int, flags: int) -> tuple:
+        self.calls.append(("cuMemHostAlloc", (nbytes,)))
         return self._allocated(nbytes)
 
     def cuMemcpyHtoDAsync(self, target: int, source: int, nbytes: int, stream: int) -> tuple:
@@ -105,10 +108,13 @@ class Pretending(ModuleType):
         return (0,)
 
     def cuEventSynchronize(self, event: int) -> tuple:
-        for target, source, nbytes in self.pending:
-            ctypes.memmove(target, source, nbytes)
-        self.pending.clear()
-        return (0,)
+        with self.lock:
+            for target, source, nbytes in self.pending:
+                ctypes.memmove(target, source, nbytes)
+            self.pending.clear()
+        return (self.status,)
+
+    cuStreamSynchronize = cuEventSynchronize
 
     def named(self, name: str) -> list[tuple]:
         return [arguments for called, arguments in self.calls if called == name]
@@ -121,10 +127,13 @@ def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretending]:
     bindings.driver = driver  # type: ignore[attr-defined]
     for module in (package, bindings, driver):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.delitem(sys.modules, "toonygrad.runtime.cuda", raising=False)
+    ours = ("cuda", "cuda_transfers")
+    for name in ours:
+        monkeypatch.delitem(sys.modules, f"toonygrad.runtime.{name}", raising=False)
     yield driver
-    sys.modules.pop("toonygrad.runtime.cuda", None)
-    vars(sys.modules["toonygrad.runtime"]).pop("cuda", None)
+    for name in ours:
+        sys.modules.pop(f"toonygrad.runtime.{name}", None)
+        vars(sys.modules["toonygrad.runtime"]).pop(name, None)
 
 
 @pytest.fixture
@@ -159,19 +168,40 @@ def test_a_missing_package_is_named(monkeypatch):
         placement.chosen("zeros", "cuda")
 
 
-@pytest.mark.parametrize("nbytes", [1, 1 << 16, (1 << 16) + 1, 4 << 20, (9 << 20) + 3])
-def test_copies_go_in_pieces_and_arrive(pretending, cuda, nbytes):
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("nbytes", [1, 1 << 16, (1 << 16) + 1, 4 << 20, (9 << 20) + 3, 16 << 20])
+def test_copies_go_in_pieces_and_arrive(pretending, cuda, monkeypatch, nbytes, threads):
+    transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
+    for name, value in (("HALF", 1 << 20), ("SHORT", 1 << 19), ("MOST_THREADS", threads)):
+        monkeypatch.setattr(transfers, name, value)
+    monkeypatch.setattr(transfers, "_cores", lambda: 8)
     driver = cuda.CudaDriver()
     sent = np.random.default_rng(0).integers(0, 256, nbytes, np.uint8)
     address = driver.allocate(0, nbytes)
     driver.upload(0, address, sent)
-    if nbytes > cuda.KEPT_BY_DRIVER:
+    if nbytes > transfers.KEPT_BY_DRIVER:
         sent = sent.copy()
-        pieces = pretending.named("cuMemcpyHtoDAsync")
-        assert [size for (size,) in pieces[:-1]] == [cuda.STAGED] * ((nbytes - 1) // cuda.STAGED)
+        size = 1 << 20 if nbytes >= 4 * threads << 20 else 1 << 19
+        pieces = [length for (length,) in pretending.named("cuMemcpyHtoDAsync")]
+        assert len(pieces) == -(-nbytes // size) and sum(pieces) == nbytes and max(pieces) <= size
     received = np.zeros(nbytes, np.uint8)
     driver.download(0, received, address)
     assert np.array_equal(received, sent)
+    many = min(threads, max(1, nbytes // transfers.WORTH_A_THREAD))
+    assert len(pretending.named("cuMemHostAlloc")) == (many if nbytes > transfers.KEPT_BY_DRIVER else 0)
+
+
+def test_an_error_in_a_thread_is_raised(pretending, cuda, monkeypatch):
+    transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
+    monkeypatch.setattr(transfers, "_cores", lambda: 4)
+    driver = cuda.CudaDriver()
+    host = np.zeros(32 << 20, np.uint8)
+    address = driver.allocate(0, host.nbytes)
+    driver.upload(0, address, host)
+    pretending.status = Result.CUDA_ERROR_ILLEGAL_ADDRESS
+    for copy in (lambda: driver.upload(0, address, host), lambda: driver.download(0, host, address)):
+        with pytest.raises(RuntimeError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+            copy()
 
 
 def test_errors(pretending, cuda):

@@ -6,7 +6,6 @@ this file but where a GPU is asked for.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,8 @@ from cuda.bindings import driver as cuda
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
 from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
+from toonygrad.runtime.cuda_transfers import Transfers
 from toonygrad.runtime.driver import DeviceMemoryError, DeviceUnavailable, Driver, Gemm
-
-# Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
-# one of which is on its way while the other is filled or emptied.
-STAGED = 4 << 20
-# Up to this many bytes the driver keeps what is to be copied itself.
-KEPT_BY_DRIVER = 1 << 16
 
 # The least driver: of CUDA 12.0, for the PTX we write.
 OLDEST = 12000
@@ -36,9 +30,7 @@ class _Place(NamedTuple):
     context: Any
     stream: Any
     handle: int  # of the stream
-    halves: tuple[int, int]  # addresses of page-locked memory
-    events: tuple[Any, Any]  # the last copy from or to each half
-    staging: threading.Lock
+    transfers: Transfers
 
 
 def _checked(result: Any) -> Any:
@@ -126,10 +118,7 @@ class CudaDriver(Driver):
         context = _checked(cuda.cuDevicePrimaryCtxRetain(_checked(cuda.cuDeviceGet(number))))
         _checked(cuda.cuCtxSetCurrent(context))
         stream = _checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING.value))
-        start = int(_checked(cuda.cuMemHostAlloc(2 * STAGED, cuda.CU_MEMHOSTALLOC_PORTABLE)))
-        untimed = cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING.value
-        events = (_checked(cuda.cuEventCreate(untimed)), _checked(cuda.cuEventCreate(untimed)))
-        return _Place(context, stream, int(stream), (start, start + STAGED), events, threading.Lock())
+        return _Place(context, stream, int(stream), Transfers(context, stream, _checked))
 
     def stream(self, number: int) -> int:
         """The handle of the stream all our work goes to."""
@@ -162,33 +151,12 @@ class CudaDriver(Driver):
         return int(_checked(cuda.cuMemGetInfo())[0])
 
     def upload(self, number: int, address: int, array: np.ndarray) -> None:
-        """Copy to the GPU: little by the driver's own way, the rest through page-locked memory."""
-        place, source, nbytes = self._place(number), array.ctypes.data, array.nbytes
-        if nbytes <= KEPT_BY_DRIVER:
-            _checked(cuda.cuMemcpyHtoDAsync(address, source, nbytes, place.stream))
-            return
-        with place.staging:
-            for start, size, half, event in _pieces(place, nbytes):
-                _checked(cuda.cuEventSynchronize(event))
-                ctypes.memmove(half, source + start, size)
-                _checked(cuda.cuMemcpyHtoDAsync(address + start, half, size, place.stream))
-                _checked(cuda.cuEventRecord(event, place.stream))
+        """Copy to the GPU."""
+        self._place(number).transfers.upload(address, array.ctypes.data, array.nbytes)
 
     def download(self, number: int, array: np.ndarray, address: int) -> None:
-        """Copy from the GPU through page-locked memory, and wait for it."""
-        place, target = self._place(number), array.ctypes.data
-        with place.staging:
-            before: tuple[int, int, int, Any] | None = None
-            for piece in _pieces(place, array.nbytes):
-                start, size, half, event = piece
-                _checked(cuda.cuEventSynchronize(event))
-                _checked(cuda.cuMemcpyDtoHAsync(half, address + start, size, place.stream))
-                _checked(cuda.cuEventRecord(event, place.stream))
-                if before is not None:
-                    _emptied(target, before)
-                before = piece
-            if before is not None:
-                _emptied(target, before)
+        """Copy from the GPU, and wait for it."""
+        self._place(number).transfers.download(array.ctypes.data, address, array.nbytes)
 
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
         """Copy within or between GPUs."""
@@ -269,15 +237,3 @@ def _event() -> Iterator[Any]:
         yield event
     finally:
         _checked(cuda.cuEventDestroy(event))  # the driver keeps it as long as a stream waits for it
-
-
-def _pieces(place: _Place, nbytes: int) -> Iterator[tuple[int, int, int, Any]]:
-    """First byte, length, page-locked memory and event of each piece of a copy."""
-    for number, start in enumerate(range(0, nbytes, STAGED)):
-        yield start, min(STAGED, nbytes - start), place.halves[number % 2], place.events[number % 2]
-
-
-def _emptied(target: int, piece: tuple[int, int, int, Any]) -> None:
-    start, size, half, event = piece
-    _checked(cuda.cuEventSynchronize(event))
-    ctypes.memmove(target + start, half, size)

@@ -21,7 +21,7 @@ import numpy as np
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
-from toonygrad.runtime.buffer import other_pools
+from toonygrad.runtime.buffer import leased, other_pools
 from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
@@ -271,11 +271,20 @@ class SharedDeviceBuffer(DeviceBuffer):
         self.memory, self.address, self.layout = other.memory, other.address, other.layout
 
 
+class FixedDeviceBuffer(SharedDeviceBuffer):
+    """Memory that somebody outside the engine sees as well, and that may not be written."""
+
+    __slots__ = ()
+
+    writeable = False
+
+
 def host_window(buffer: DeviceBuffer) -> tuple[int, np.ndarray, np.ndarray]:
     """The stretch of memory with a buffer's elements: its address, a copy of it, the elements in that."""
     reach = [(size - 1) * stride for size, stride in zip(buffer.shape, buffer.strides, strict=True)]
     below = -sum(step for step in reach if step < 0)
-    stretch = np.empty(below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize, np.uint8)
+    extent = below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize
+    stretch = leased((extent,), np.dtype(np.uint8))
     lowest = buffer.address - below
     buffer.place.download(stretch, lowest)
     return lowest, stretch, np.ndarray(buffer.shape, buffer.dtype, stretch.data, below, buffer.strides)
@@ -291,7 +300,7 @@ def _downloaded(buffer: DeviceBuffer) -> np.ndarray:
         return np.empty(buffer.shape, buffer.dtype)
     if not buffer.is_contiguous:
         return np.array(host_window(buffer)[2], order="C")
-    host = np.empty(buffer.shape, buffer.dtype)
+    host = leased(buffer.shape, buffer.dtype)
     buffer.place.download(host, buffer.address)
     return host
 
