@@ -52,6 +52,7 @@ class FakeDriver(Driver):
         self._queues: list[list[Callable[[], None]]] = [[] for _ in range(self.count())]
         self._done = [0] * self.count()
         self._thread = threading.local()
+        self._running = threading.RLock()
 
     @property
     def _queue(self) -> list[Callable[[], None]]:
@@ -112,6 +113,12 @@ class FakeDriver(Driver):
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
+        assert self.device_of(target) == self.device_of(source) == number == self._thread.number
+        self._queue.append(lambda: ctypes.memmove(target, source, nbytes))
+
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        assert (self.device_of(target), self.device_of(source)) == (number, other)
+        assert number == self._thread.number != other
         self._queue.append(lambda: ctypes.memmove(target, source, nbytes))
 
     def clear(self, number: int, address: int, nbytes: int) -> None:
@@ -173,9 +180,10 @@ class FakeDriver(Driver):
 
     def _run(self, number: int, until: int) -> None:
         """Do a device's work, up to that which was given to it as the last of so many."""
-        while self._done[number] < until:
-            self._done[number] += 1
-            self._queues[number].pop(0)()
+        with self._running:  # the simulator has one thread at a time
+            while self._done[number] < until:
+                self._done[number] += 1
+                self._queues[number].pop(0)()
 
     def synchronize_all(self, number: int) -> None:
         self.synchronize(number)

@@ -9,7 +9,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,15 @@ class Flag(enum.Enum):
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
     CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
+    CU_MEM_LOCATION_TYPE_DEVICE = 1
+    CU_MEM_ACCESS_FLAGS_PROT_READWRITE = 3
 
 
 class Pretending(ModuleType):
     """cuda.bindings.driver with memory on the host; copies happen when somebody waits for them."""
 
     CUresult = Result
+    CUmemLocationType = CUmemAccess_flags = Flag
     CUstream_flags = CUevent_flags = CUdevice_attribute = CUpointer_attribute = Flag
     CU_MEMHOSTALLOC_PORTABLE = 1
     CUstream = int
@@ -51,31 +54,37 @@ class Pretending(ModuleType):
         self.memory: dict[int, Any] = {}
         self.status = Result.CUDA_SUCCESS
         self.init, self.version = Result.CUDA_SUCCESS, 13000
+        self.reachable = 1
         self.pending: list[tuple[int, int, int]] = []
         self.lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cu"):
             raise AttributeError(name)
-        answers = {
-            "cuDriverGetVersion": (self.version,),
-            "cuDeviceGetCount": (1,),
-            "cuDeviceGet": (0,),
-            "cuDevicePrimaryCtxRetain": ("context",),
-            "cuStreamCreate": (4711,),
-            "cuEventCreate": (len(self.calls),),
-            "cuMemGetInfo": (1000, 2000),
-            "cuModuleLoadData": ("module",),
-            "cuModuleGetFunction": ("function",),
-            "cuPointerGetAttribute": (0,),
-            "cuGetErrorString": (b"words",),
-        }
 
         def call(*arguments: Any) -> tuple:
             self.calls.append((name, arguments))
+            answers = {
+                "cuDriverGetVersion": (self.version,),
+                "cuDeviceGetCount": (1,),
+                "cuDeviceGet": arguments[:1],
+                "cuDevicePrimaryCtxRetain": (f"context {arguments[:1]}",),
+                "cuDeviceCanAccessPeer": (self.reachable,),
+                "cuDeviceGetDefaultMemPool": (f"pool {arguments[:1]}",),
+                "cuStreamCreate": (4711,),
+                "cuEventCreate": (len(self.calls),),
+                "cuMemGetInfo": (1000, 2000),
+                "cuModuleLoadData": ("module",),
+                "cuModuleGetFunction": ("function",),
+                "cuPointerGetAttribute": (0,),
+                "cuGetErrorString": (b"words",),
+            }
             return (self.status, *answers.get(name, ())) if name != "cuGetErrorString" else (0, b"words")
 
         return call
+
+    def CUmemAccessDesc(self) -> SimpleNamespace:
+        return SimpleNamespace(location=SimpleNamespace())
 
     def cuInit(self, flags: int) -> tuple:
         return (self.init,)
@@ -225,6 +234,20 @@ def test_streams_wait_for_one_another(pretending, cuda):
     recorded = [stream for _, stream in pretending.named("cuEventRecord")]
     waiting = [stream for stream, _, _ in pretending.named("cuStreamWaitEvent")]
     assert (recorded, waiting) == ([4711, 99], [1, 4711])
+
+
+@pytest.mark.parametrize("reachable", [0, 1])
+def test_copies_between_gpus(pretending, cuda, reachable):
+    pretending.reachable = reachable
+    driver = cuda.CudaDriver()
+    for _ in range(2):
+        driver.copy_from(1, 100, 0, 200, 64)
+    copied = (100, "context (1,)", 200, "context (0,)", 64, 4711)
+    assert pretending.named("cuMemcpyPeerAsync") == [copied, copied]
+    opened = pretending.named("cuMemPoolSetAccess")
+    assert len(opened) == reachable  # once
+    for pool, (access,), count in opened:
+        assert (pool, access.location.id, count) == ("pool (0,)", 1, 1)
 
 
 def test_kernels_are_compiled_once_a_machine(pretending, cuda):

@@ -81,6 +81,7 @@ class CudaDriver(Driver):
         self._count = int(_checked(cuda.cuDeviceGetCount()))
         self._places: dict[int, _Place] = {}
         self._architectures: dict[int, str] = {}
+        self._connected: set[tuple[int, int]] = set()
         self._opening = threading.Lock()
         self._cublas: dict[int, Cublas | None] = {}
         self._opening_cublas = threading.Lock()
@@ -159,8 +160,28 @@ class CudaDriver(Driver):
         self._place(number).transfers.download(array.ctypes.data, address, array.nbytes)
 
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
-        """Copy within or between GPUs."""
+        """Copy within a GPU."""
         _checked(cuda.cuMemcpyAsync(target, source, nbytes, self._place(number).stream))
+
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        """Copy from another GPU: directly where there is a way, else through the host."""
+        here, there = self._place(number), self._place(other)
+        self._connect(number, other)
+        copy = cuda.cuMemcpyPeerAsync(target, here.context, source, there.context, nbytes, here.stream)
+        _checked(copy)
+
+    def _connect(self, number: int, other: int) -> None:
+        """Let a GPU reach the memory that the driver gives us on another, once, where it can."""
+        if (number, other) in self._connected:
+            return
+        self._connected.add((number, other))
+        here, there = (_checked(cuda.cuDeviceGet(each)) for each in (number, other))
+        if _checked(cuda.cuDeviceCanAccessPeer(here, there)):
+            access = cuda.CUmemAccessDesc()
+            access.location.type = cuda.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+            access.location.id = number
+            access.flags = cuda.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+            _checked(cuda.cuMemPoolSetAccess(_checked(cuda.cuDeviceGetDefaultMemPool(there)), [access], 1))
 
     def clear(self, number: int, address: int, nbytes: int) -> None:
         """Zeros."""

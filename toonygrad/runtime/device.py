@@ -421,16 +421,19 @@ class Device:
         """A contiguous buffer's elements, on whatever device they are, in memory of their own here."""
         result = self.allocate(buffer.shape, buffer.dtype)
         if buffer.nbytes:
-            source = buffer.place
-            if source is not self:
-                source.driver.use(source.number)
-                source.driver.let_wait(source.number, self.driver.stream(self.number))
-            self.driver.use(self.number)
-            self.driver.copy(self.number, result.address, buffer.address, buffer.nbytes)
-            if source is not self:
+            source, driver, to = buffer.place, self.driver, (self.number, result.address)
+            if source is self:
+                driver.use(self.number)
+                driver.copy(*to, buffer.address, buffer.nbytes)
+            else:
+                stream = driver.stream(self.number)
+                driver.use(source.number)
+                driver.let_wait(source.number, stream)
+                driver.use(self.number)
+                driver.copy_from(*to, source.number, buffer.address, buffer.nbytes)
                 # The source may be given back and written to by its own stream at once.
-                source.driver.use(source.number)
-                source.driver.wait_for(source.number, self.driver.stream(self.number))
+                driver.use(source.number)
+                driver.wait_for(source.number, stream)
         result.checks = buffer.checks
         return result
 
