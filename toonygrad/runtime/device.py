@@ -349,12 +349,13 @@ class Device:
         try:
             address = self.free[size].pop()
         except IndexError:
-            address = self._fresh(layout)
+            address = self.fresh(layout)
         nbytes = layout.nbytes
         counters.bytes_allocated += nbytes
         return DeviceBuffer(layout, Memory(self, address, size), address)
 
-    def _fresh(self, layout: Layout) -> int:
+    def fresh(self, layout: Layout) -> int:
+        """The address of a block for a layout, where none of its size is kept; as `allocate`."""
         driver, number, size = self.driver, self.number, layout.size
         driver.use(number)
         if self.exported:
