@@ -196,7 +196,8 @@ def make_cuda_plan(
         places |= program.places
         made.append(program)
     if len(made) == 1 and isinstance(made[0], ProgramStep) and not on_host:
-        blocks = made[0].blocks(outputs)
+        given = [node.arg[0] for node in arguments if node.arg[3] is not None]
+        blocks = made[0].blocks(outputs, given)
         if blocks is not None:
             return SingleProgramPlan(place, made[0], count, outputs, blocks)
     return CudaPlan(place, made, count, outputs, on_host, checks)

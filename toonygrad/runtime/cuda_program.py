@@ -397,10 +397,8 @@ class ProgramStep(RunStep):
             blocks = self.handed_over([values[number].address for number in self._memory], values)
             if blocks is not None:
                 return blocks
-            unaligned = (
-                given for given in self._aligned.vectors if values[given.slot].address % VECTOR_BYTES
-            )
-            self._ready(frozenset(unaligned))
+            vectors = self._aligned.vectors
+            self._ready(frozenset(each for each in vectors if values[each.slot].address % VECTOR_BYTES))
 
     def handed_over(self, given: list[int], numbers: Sequence[Any]) -> list[Memory] | None:
         """The blocks that the program took; None, and nothing has been done, where memory isn't aligned as it
@@ -437,10 +435,18 @@ class ProgramStep(RunStep):
         counters.bytes_allocated += nbytes
         return blocks
 
-    def blocks(self, outputs: Sequence[int]) -> list[tuple[int, int, Layout]] | None:
-        """For each of these slots the block, the first byte there and the layout, where blocks are all it fills."""
+    def blocks(self, outputs: Sequence[int], memory: Collection[int]) -> list[tuple[int, int, Layout]] | None:
+        """For each of these slots the block, the first byte there and the layout.
+
+        None where it fills slots with anything else, or doesn't read all the slots of `memory`.
+        """
         found = {number: (block, offset, layout) for number, block, offset, layout in self._results}
-        if self._views or self._checked or not found.keys() >= set(outputs):
+        if (
+            self._views
+            or self._checked
+            or set(self._memory) != set(memory)
+            or not found.keys() >= set(outputs)
+        ):
             return None
         return [found[number] for number in outputs]
 
