@@ -233,6 +233,7 @@ def multiply(
 def fake_gpus(limit: int = 1 << 24) -> Iterator[FakeDriver]:
     """Two GPUs for as long as this lasts; nothing of them is left afterwards."""
     driver = FakeDriver(limit)
+    _plans.clear()  # those of a real GPU of the same name
     device.install(driver)
     try:
         yield driver

@@ -85,6 +85,11 @@ class Checks:
             raise IndexError(self.error)
 
     @property
+    def words(self) -> DeviceBuffer | None:
+        """The numbers on the device, int64, until somebody has looked."""
+        return self._words
+
+    @property
     def passed(self) -> bool:
         """Whether somebody has looked, and all was well."""
         return self._words is None and self.error is None
