@@ -93,16 +93,19 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
             if right.realized is not None:
                 right = node_of(other)
             shape = left.shape
+            other_shape = right.shape
             if (
                 dtype is right.dtype
-                and shape == right.shape
+                and (shape == other_shape or not other_shape or not shape)
                 and dtype in allowed
                 and left.depth < MOST_PENDING
                 and right.depth < MOST_PENDING
             ):
                 array = _new(Array)
                 sources = (right, left) if swapped else (left, right)
-                array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
+                array._uop = UOp.known(
+                    op, sources, None, dtypes.bool_ if comparison else dtype, shape or other_shape
+                )
                 array._view = None
                 return array
         elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
