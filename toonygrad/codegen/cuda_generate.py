@@ -8,6 +8,7 @@ from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadCarry, ThreadNest
+from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan
 from toonygrad.codegen.cuda_tiles import Squares, square_side
@@ -104,4 +105,7 @@ def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
         return ThreadRows(body, vectors=vectors).nest()
     row = tiled_range(body) if vectors else None
     side = 0 if row is None else square_side(body, row)
-    return Elementwise(body).build() if row is None or not side else Squares(body).nest(row, side)
+    if row is not None and side:
+        return Squares(body).nest(row, side)
+    chosen = patch(body, vectors)
+    return Elementwise(body).build() if chosen is None else Patches(body).nest(chosen)
