@@ -279,12 +279,13 @@ class Patches(ThreadBuilder):
         i, j = range_("i"), range_("j")
         self._stand_at(i, j)
         x = self.atoms[self._column]
-        inside = (x >= 0) & (x < self._columns)
-        if self._row is not None:
-            inside = inside & (self.atoms[self._row] < self._count)
         stores = self.guarded([self.store(store) for store in self.body.stores])
         width, height = (UOp.const(n, dtypes.INDEX) for n in (self._patch.width, self._patch.height))
-        return loop(i, ZERO, height, [loop(j, ZERO, width, [only_if(inside, stores)])])
+        columns = loop(j, ZERO, width, [only_if((x >= 0) & (x < self._columns), stores)])
+        if self._row is not None:
+            # What a row alone needs is read before its loop.
+            columns = only_if(self.atoms[self._row] < self._count, [columns])
+        return loop(i, ZERO, height, [columns])
 
 
 class _Held:
