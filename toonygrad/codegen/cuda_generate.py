@@ -8,6 +8,7 @@ from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadCarry, ThreadNest
+from toonygrad.codegen.cuda_one_pass import in_one_pass
 from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan
@@ -64,7 +65,7 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
     """
     if settings.debug:
         verify(KERNEL, [output.value for output in kernel.outputs])
-    body = lower(kernel)
+    body = in_one_pass(lower(kernel))
     if settings.debug:
         verify(LOWERED, [part for store in body.stores for part in (store.index, store.value)])
     nest = thread_nest(body, vectors)

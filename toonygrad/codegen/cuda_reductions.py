@@ -61,6 +61,7 @@ class ThreadReducing(Reducing, ThreadBuilder):
         """A total for a REDUCE."""
         dtype = accumulator_dtype(node.arg, node.dtype)
         compensated = node.arg is Ops.ADD and dtype == dtypes.float64 == node.dtype
+        compensated = compensated and node not in self.body.widened
         lost = variable(self.name("lost"), dtype) if compensated else None
         return Total(node.arg, variable(self.name("total"), dtype), lost)
 

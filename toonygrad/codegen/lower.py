@@ -84,6 +84,7 @@ class Body:
     outer, inner : the domain's ranges, slowest first: those that reductions are computed for, and the others
     extents : how many values each range takes
     sizes : what the SIZE nodes in expressions stand for
+    widened : float64 sums whose terms are float32's, exact enough as they are
     """
 
     stores: tuple[Store, ...]
@@ -91,6 +92,7 @@ class Body:
     inner: tuple[UOp, ...]
     extents: dict[UOp, int]
     sizes: tuple[int, ...]
+    widened: frozenset[UOp] = frozenset()
 
     @property
     def reduces(self) -> list[UOp]:

@@ -1,0 +1,145 @@
+"""Reductions that need another's result first, written so that one walk over memory finds both.
+
+A place of an extreme (argmax) becomes the least of keys that hold element and place; squares of deviations
+from a mean (var, std) become sums of deviations from the row's first element. cuda_generate.py has a lowered
+kernel rewritten here before it chooses a form: columns, and rows too long to be held, would be read twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from toonygrad import dtypes
+from toonygrad.codegen.lower import Body
+from toonygrad.codegen.reductions import ranges_of
+from toonygrad.uop.node import UOp, substitute, toposort
+from toonygrad.uop.ops import ELEMENTWISE, Ops
+
+# A key's lower half is a place, its upper half an element.
+_PLACES = 1 << 32
+_INT32 = 1 << 31
+# What may stand below a deviation: the first element of a row is computed again beside the others.
+_ALONG = frozenset({Ops.ACCESS, Ops.AFFINE, Ops.RANGE, Ops.CONST, Ops.NUMBER, Ops.SIZE})
+
+
+def in_one_pass(body: Body) -> Body:
+    """`body` with fewer reductions that wait for others."""
+    made: dict[UOp, UOp] = {}
+    sizes = list(body.sizes)
+    exact: set[UOp] = set()
+    for node in body.reduces:
+        found = _place_of_extreme(node, body)
+        if found is None:
+            found = _squares_of_deviations(node, body, sizes, exact)
+        if found is not None:
+            made[node] = found
+    if not made:
+        return body
+    values = substitute((store.value for store in body.stores), made)
+    stores = tuple(replace(store, value=value) for store, value in zip(body.stores, values, strict=True))
+    return replace(body, stores=stores, sizes=tuple(sizes), widened=frozenset(exact))
+
+
+def _waits_for(node: UOp, over: Collection[UOp]) -> bool:
+    """Whether `node` has one value a row, which a reduction along it gives."""
+    order = toposort(node)
+    return ranges_of(order)[node].isdisjoint(over) and any(
+        below.op is Ops.REDUCE and below.src[1:] == tuple(over) for below in order
+    )
+
+
+# -- places of extremes --------------------------------------------------------------------------------------
+
+
+def _place_of_extreme(node: UOp, body: Body) -> UOp | None:
+    """The minimum of where(element == extreme, place, length), NaN being equal to NaN, by keys."""
+    choice, over = node.src[0], node.src[1:]
+    if node.arg is not Ops.MINIMUM or choice.op is not Ops.WHERE or choice.src[1].op is not Ops.AFFINE:
+        return None
+    condition, place, other = choice.src
+    steps, offset = place.arg
+    last = offset + sum(step * (body.extents[a] - 1) for a, step in zip(place.src, steps, strict=True))
+    if not set(place.src) <= set(over) or min((*steps, offset)) < 0 or last >= _PLACES:
+        return None
+    if not ranges_of(toposort(other))[other].isdisjoint(over):
+        return None
+    for same in (condition, *condition.src):
+        for extreme in same.src if same.op is Ops.EQ else ():
+            if extreme.op is Ops.REDUCE and extreme.src[1:] == over:
+                element = extreme.src[0]
+                equal = element.eq(extreme)
+                floating = element.dtype in dtypes.REAL_FLOATING
+                whole = equal | element.ne(element) if floating else equal
+                largest = extreme.arg in (Ops.MAXIMUM, Ops.OR)
+                known = largest or extreme.arg in (Ops.MINIMUM, Ops.AND)
+                if known and condition is whole and element.dtype.itemsize <= 4:
+                    key = _ordered(element, largest) * _PLACES + place
+                    found = UOp.new(Ops.REDUCE, (key, *over), Ops.MINIMUM)
+                    return found & (_PLACES - 1)
+    return None
+
+
+def _ordered(element: UOp, largest: bool) -> UOp:
+    """An int64 of 32 bits that is the less, the earlier an element is to be chosen."""
+    if element.dtype == dtypes.float32:
+        # Zeros are equal whatever their signs; negative numbers run backwards.
+        bits = UOp.new(Ops.BITCAST, (element + 0.0,), dtypes.int32)
+        order = (bits < 0).where(bits ^ (_INT32 - 1), bits)
+        order = ~order if largest else order
+        return element.ne(element).where(UOp.const(-_INT32, dtypes.int32), order).cast(dtypes.INDEX)
+    order = element.cast(dtypes.INDEX)
+    if element.dtype == dtypes.uint32:
+        order = order - _INT32
+    return ~order if largest else order
+
+
+# -- squares of deviations -----------------------------------------------------------------------------------
+
+
+def _squares_of_deviations(node: UOp, body: Body, sizes: list[int], widened: set[UOp]) -> UOp | None:
+    """The sum of (x - m) ** 2 of float32, m being known after another walk, by sums in float64 of what x
+    differs from the row's first element: deviations from that are as small as those from the mean, or it
+    alone makes the variance large.
+    """
+    square, over = node.src[0], node.src[1:]
+    if node.arg is not Ops.ADD or node.dtype != dtypes.float32:
+        return None
+    if square.op is not Ops.MUL or square.src[0] is not square.src[1] or square.src[0].op is not Ops.SUB:
+        return None
+    x, m = square.src[0].src
+    if not _waits_for(m, over):
+        x, m = m, x
+    order = toposort(x)
+    plain = all(below.op in _ALONG or below.op in ELEMENTWISE for below in order)
+    if not plain or not _waits_for(m, over) or ranges_of(order)[x].isdisjoint(over):
+        return None
+    wide = dtypes.float64
+    first = _at_first(x, over).cast(wide)
+    difference = x.cast(wide) - first
+    sums = [UOp.new(Ops.REDUCE, (term, *over), Ops.ADD) for term in (difference, difference * difference)]
+    widened.update(sums)
+    count: UOp | None = None
+    for a in over:
+        size = UOp.new(Ops.SIZE, (), ("size", len(sizes))).cast(wide)
+        sizes.append(body.extents[a])
+        count = size if count is None else count * size
+    assert count is not None
+    shift = m.cast(wide) - first
+    result = sums[1] - shift * (sums[0] * 2.0 - count * shift)
+    return result.alu(Ops.MAXIMUM, 0.0).cast(node.dtype)
+
+
+def _at_first(x: UOp, over: Collection[UOp]) -> UOp:
+    """`x` where all of `over` are zero."""
+    made: dict[UOp, UOp] = {}
+    for node in toposort(x):
+        if node in over:
+            made[node] = UOp.const(0, dtypes.INDEX)
+        elif node.op in (Ops.ACCESS, Ops.AFFINE):
+            terms = [(made[a], step) for a, step in zip(node.src, node.arg[-2], strict=True) if a not in over]
+            steps = tuple(step for _, step in terms)
+            made[node] = UOp.new(node.op, tuple(a for a, _ in terms), (*node.arg[:-2], steps, node.arg[-1]))
+        else:
+            made[node] = node.replace(tuple(made[source] for source in node.src))
+    return made[x]
