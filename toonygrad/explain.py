@@ -48,7 +48,8 @@ class ExplainedKernel:
     bytes_moved : bytes it reads and writes, each element once
     bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
     how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"; for arrays on
-        a GPU "compiled for cuda:0" and so on, "library" (cuBLAS), or "on the host", where there is neither
+        a GPU "compiled for cuda:0", "copied on cuda:0" and so on, "library" (cuBLAS), or "on the host", where
+        there is neither
     """
 
     name: str
@@ -189,6 +190,8 @@ def _explained(
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
         how = "library" if in_library else "on the host"
+        if isinstance(step, Copy) and device != DEVICE and mode != "never":
+            how = f"copied on {device}"
         return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, how)
     operations = tuple(node.op.name for node in step.nodes)
     how = "interpreted" if mode == "never" or is_interpreted(step, mode) else "compiled"

@@ -137,7 +137,11 @@ class Driver(ABC):
 
     @abstractmethod
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
-        """Copy from one address to another, on any devices."""
+        """Copy from one address to another on the device."""
+
+    @abstractmethod
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        """Copy to an address on the device from one on another, in the order of the former's stream."""
 
     @abstractmethod
     def clear(self, number: int, address: int, nbytes: int) -> None:
