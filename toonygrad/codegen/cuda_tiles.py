@@ -108,4 +108,4 @@ class Squares(ThreadBuilder):
             blocks(body.extents[row], side * HIGH),
             max(1, size_of([body.extents[a] for a in others])),
         )
-        return self.made(statements, grid, (WIDE, HIGH, 1), (), tuple(aligned))
+        return self.made(statements, grid, (WIDE, HIGH, 1), tuple(aligned))

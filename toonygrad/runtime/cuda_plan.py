@@ -14,8 +14,7 @@ import numpy as np
 
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
-from toonygrad.codegen.cuda_loops import ThreadCarry
-from toonygrad.codegen.loops import Partial
+from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import CompileMode, counters
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.compile import scalar_bits
@@ -32,8 +31,6 @@ from toonygrad.runtime.plan import (
 )
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, schedule
 from toonygrad.schedule.memory import last_uses
-from toonygrad.schedule.ranges import Index
-from toonygrad.schedule.trace import Output, range_named
 from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
@@ -223,8 +220,12 @@ class _Form:
         self.grid, self.block = source.launch
         arguments = source.arguments
         self._carries = [(len(arguments.pointers) + k, n) for k, n in enumerate(arguments.carries)]
+        # Temporaries stand behind the outputs.
+        outputs = len(kernel.writes)
         self._pointers = [
-            (place, output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
+            (place, True, outputs + TEMPORARY - k, 0)
+            if k < 0
+            else (place, output, k if output else slot[kernel.arrays[k]], offset * pointer.dtype.itemsize)
             for place, ((output, k, offset), pointer) in enumerate(arguments.ordered_pointers())
         ]
         count = len(self._pointers)
@@ -288,28 +289,21 @@ class CudaStep(RunStep):
             (layout_of(device, carry.dtype, (carry.rows, carry.chunks)), _scanning(device, carry))
             for carry in source.carries
         ]
-        partials = {partial.output: partial for partial in source.partials}
-        self._outputs: list[tuple[int, Layout, CudaStep | None]] = []
-        for number, node in enumerate(kernel.writes):
-            partial = partials.get(number)
-            if partial is None:
-                self._outputs.append((slot[node], layout_of(device, node.dtype, node.shape), None))
-                continue
-            chunks = layout_of(device, partial.dtype, (partial.chunks, *node.shape))
-            self._outputs.append((slot[node], chunks, _combining(device, partial, node)))
+        self._before = None if source.before is None else _Form(device, kernel, source.before, slot)
+        self._temporaries = [layout_of(device, dtype, (size,)) for dtype, size in source.temporaries]
+        self._outputs = [(slot[node], layout_of(device, node.dtype, node.shape)) for node in kernel.writes]
 
     def run(self, values: Slots) -> None:
         """Launch the kernel on the slots' memory."""
         device = self._device
         made = []
-        for slot, layout, combine in self._outputs:
+        for slot, layout in self._outputs:
             # The parts of a concatenation write into one memory, which the first of them takes.
             buffer = values[slot]
             if buffer is None:
-                buffer = device.take(layout)
-                if combine is None:
-                    values[slot] = buffer
+                buffer = values[slot] = device.take(layout)
             made.append(buffer)
+        made += [device.take(layout) for layout in self._temporaries]
         words = None
         if self.checks:
             words = device.allocate((len(self.checks),), _WORD)
@@ -324,12 +318,9 @@ class CudaStep(RunStep):
                 both: Slots = [own, None]
                 scan.run(both)
                 carries.append(both[1])
+        if self._before is not None:
+            self._launch(self._before, made, values, (), words)
         self._launch(self._form, made, values, carries, words)
-        for (slot, _, combine), buffer in zip(self._outputs, made):
-            if combine is not None:
-                pieces: Slots = [buffer, None]
-                combine.run(pieces)
-                values[slot] = pieces[1]
         for slot in self.dead:
             values[slot] = None
 
@@ -363,41 +354,14 @@ class CudaStep(RunStep):
             source = generate_cuda(kernel, vectors=False)
             if form is self._totals:
                 source = source and source.totals
+            if form is self._before:
+                source = source and source.before
             assert source is not None
             plain = self._plain[form] = _Form(self._device, kernel, source, slot)
         return plain
 
 
 _WORD = np.dtype(np.int64)
-
-
-def _combining(device: Device, partial: Partial, node: UOp) -> CudaStep:
-    """The kernel that makes an output, in slot 1, of the values of its chunks, in slot 0.
-
-    Written as a kernel at once: the scheduler would store a reduction to one value before it is converted.
-    """
-    size = size_of(node.shape)
-    over, along = range_named("chunk"), range_named("element")
-    domain = (along,) if size > 1 else ()
-    chunks = UOp.new(Ops.ARGUMENT, (), (0, partial.dtype, (partial.chunks, size), (size, 1)))
-    coefficients = (size, 1)[: 1 + len(domain)]
-    value = UOp.new(Ops.ACCESS, (over, *domain), (0, partial.dtype, coefficients, 0))
-    total = UOp.new(Ops.REDUCE, (value, over), partial.op).cast(node.dtype)
-    kernel = Kernel(
-        outputs=(Output(node, total, Index(tuple((each, 1) for each in domain))),),
-        arrays=(chunks,),
-        numbers=(),
-        sizes=(),
-        outer=domain,
-        domain=domain,
-        extents={over: partial.chunks, along: size},
-        checks=(),
-        nodes=(),
-        reason="a reduction in chunks is combined",
-    )
-    source = generate_cuda(kernel)
-    assert source is not None
-    return CudaStep(device, kernel, source, {chunks: 0, node: 1})
 
 
 def _scanning(device: Device, carry: ThreadCarry) -> CudaStep:
