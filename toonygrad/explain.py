@@ -152,7 +152,7 @@ def explain(*arrays: Array) -> Explanation:
     for pending in on_each_device(pending_nodes(map(node_of, arrays))):
         device = place_of(pending[0])
         roots = canonical(structure_of(pending, looking=True))
-        steps = schedule(roots)
+        steps = schedule(roots, for_threads=device != DEVICE)
         seen: set[UOp] = set()
         mode = settings.compile
         if device == DEVICE and interprets_all(toposort(*roots), mode):

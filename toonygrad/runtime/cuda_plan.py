@@ -123,7 +123,7 @@ def make_cuda_plan(
             (),
         )
         return CudaPlan(place, [everything], count, [slot[root] for root in roots], on_host, ())
-    steps = schedule(roots)
+    steps = schedule(roots, for_threads=True)
     for step in steps:
         for node in step.writes:
             if node not in slot:
