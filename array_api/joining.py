@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from toonygrad import dtypes, record
 from toonygrad.array import Array, array_node, from_node, realized, shared
 from toonygrad.array_api.arguments import sequence
 from toonygrad.errors import dtype_error
-from toonygrad.placement import beside
+from toonygrad.indexing import repeated_positions
+from toonygrad.uop.ops import Ops
 
 __all__ = ["concat", "repeat", "stack", "tile", "unstack"]
 
@@ -229,8 +228,8 @@ def _repeat_each(node: record.Node, repeats: Array, axis: int) -> record.Node:
         raise dtype_error(call, "integral", repeats.dtype)
     if repeats.shape not in ((), (1,), (size,)):
         raise ValueError(f"{call}: repeats of shape {repeats.shape} don't fit an axis of size {size}")
-    counts = np.broadcast_to(realized(repeats).array, (size,))
-    if size and counts.min() < 0:
-        raise ValueError(f"{call}: can't repeat {counts.min()} times")
-    places = np.repeat(np.arange(size, dtype=dtypes.INDEX), counts.astype(dtypes.INDEX))
-    return record.gather(node, [beside(places, node)], (axis,), axis, call)
+    counts = record.cast(record.expand(array_node(call, repeats), (size,)), dtypes.INDEX)
+    least = realized(from_node(record.reduce(counts, Ops.MINIMUM, (0,)))).array if size else 0
+    if least < 0:
+        raise ValueError(f"{call}: can't repeat {least} times")
+    return record.gather(node, [repeated_positions(counts)], (axis,), axis, call)

@@ -54,3 +54,14 @@ def description(threads: int) -> str:
         f"{_processor()}, {threads} of {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load {load:.2f}{busy}"
     )
+
+
+def gpu(device: str) -> str:
+    """One line: which GPU, and of which driver's version of CUDA."""
+    from cuda.bindings import driver
+
+    number = int(device.partition(":")[2] or 0)
+    driver.cuInit(0)
+    (_, name), (_, version) = driver.cuDeviceGetName(80, number), driver.cuDriverGetVersion()
+    text = name.partition(b"\0")[0].decode().strip()
+    return f"{text}, CUDA {version // 1000}.{version % 1000 // 10}"

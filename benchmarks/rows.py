@@ -314,6 +314,12 @@ class Row(NamedTuple):
         Whether it is one of those by which toonygrad has promised to be measured.
     loop : str or None
         The hand-written loop in `loops.py` that does the same work, where memory sets the pace.
+    steps : int
+        How often the function is called, each time on what it gave before.
+    without : tuple of str
+        Peers that are left out; the table says why.
+    of_copy : float or None
+        On a GPU: the part of a copy's bandwidth that was promised, where memory sets the pace.
     """
 
     name: str
@@ -322,6 +328,9 @@ class Row(NamedTuple):
     within: float
     listed: bool = False
     loop: str | None = None
+    steps: int = 1
+    without: tuple[str, ...] = ()
+    of_copy: float | None = None
 
 
 # Rounding differs where a peer contracts to fused multiply-adds or adds in another order.
@@ -473,8 +482,8 @@ ROWS = (
 )
 
 
-def named(names: Sequence[str]) -> list[Row]:
-    """The rows with these names or patterns such as ``chain*``, in the table's order; all for none.
+def named(names: Sequence[str], rows: Sequence[Row] = ROWS) -> list[Row]:
+    """Those of the rows with these names or patterns such as ``chain*``, in the table's order; all for none.
 
     Raises
     ------
@@ -482,6 +491,6 @@ def named(names: Sequence[str]) -> list[Row]:
         For a name that fits no row.
     """
     for name in names:
-        if not fnmatch.filter([row.name for row in ROWS], name):
-            raise ValueError(f"no row {name!r}; there are {', '.join(row.name for row in ROWS)}")
-    return [row for row in ROWS if not names or any(fnmatch.fnmatch(row.name, name) for name in names)]
+        if not fnmatch.filter([row.name for row in rows], name):
+            raise ValueError(f"no row {name!r}; there are {', '.join(row.name for row in rows)}")
+    return [row for row in rows if not names or any(fnmatch.fnmatch(row.name, name) for name in names)]

@@ -5,22 +5,26 @@
     python benchmarks/run.py --scale 0.02 --peers toonygrad jax
     python benchmarks/run.py --plot rows.png --report rows.json
     python benchmarks/run.py --memory                          # peak memory instead of time
+    python benchmarks/run.py --device cuda                     # other rows: a GPU's, beside a copy and CuPy
 
 Each peer runs in a process of its own. They take turns, and ratios are medians of those between neighbouring
 turns. Operands are converted and code is compiled before; allocating the output counts, dropping it doesn't.
-Every result is compared with NumPy's before the first turn and after the last.
+A GPU is handed some calls one after the other, which are waited for together. Every result is compared with
+NumPy's before the first turn and after the last.
 """
 
 import argparse
 import dataclasses
 import json
 import math
+import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,11 +32,14 @@ from typing import Any
 
 import machine
 import peers
-from rows import ROWS, Row, named
+from gpu_rows import rows_of
+from rows import Row, named
 from side_by_side import Measured, table, verdict
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
-OURS, LOOP = "toonygrad", "loop"
+OURS, LOOP, COPY = "toonygrad", "loop", "copy"
+# What memory allows, and nobody that allocates outputs can beat by much: on the CPU and on a GPU.
+CEILINGS = (LOOP, COPY)
 
 # A turn's calls fill this; what takes longer is called once.
 TURN_SECONDS, MOST_CALLS = 0.05, 2000
@@ -42,6 +49,9 @@ PAUSE_SECONDS = 0.01
 # What was promised: against the best peer, against the hand-written loop, and for the shortest row.
 GEOMETRIC_MEAN, EVERY_ROW, BANDWIDTH, TEN_OPERATIONS_MS = 1.5, 1.0, 0.85, 0.035
 TEN_OPERATIONS = "ten-operations"
+
+# JAX takes a GPU wherever there is one, and most of its memory, of which the others need some.
+JAX_SETTINGS = {True: {"JAX_PLATFORMS": "cpu"}, False: {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}}
 
 GOOD, BAD, INTERRUPTED = 0, 1, 130
 
@@ -53,9 +63,9 @@ class PeerFailed(Exception):
 class Worker:
     """A process that runs rows with one peer; see `worker.py` for what it can be asked."""
 
-    def __init__(self, peer: str, environment: dict[str, str], verbose: bool) -> None:
+    def __init__(self, peer: str, device: str, environment: dict[str, str], verbose: bool) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, WORKER, peer],
+            [sys.executable, WORKER, peer, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if verbose else subprocess.DEVNULL,
@@ -106,6 +116,7 @@ class Result:
 
     row: str
     listed: bool
+    of_copy: float | None = None
     operands: list[str] = dataclasses.field(default_factory=list)
     output_bytes: int = 0
     seconds: dict[str, list[float]] = dataclasses.field(default_factory=dict)
@@ -124,7 +135,7 @@ class Result:
     @property
     def best(self) -> str | None:
         """The fastest of the others that are called as toonygrad is."""
-        others = [peer for peer in self.seconds if peer not in (OURS, LOOP)]
+        others = [peer for peer in self.seconds if peer not in (OURS, *CEILINGS)]
         return min(others, key=self.measured.median) if others else None
 
     @property
@@ -138,9 +149,12 @@ class Result:
         return self.measured.ratio(self.best, OURS) if self.best and OURS in self.seconds else None
 
     @property
-    def times_loop(self) -> float | None:
-        """The part of the hand-written loop's bandwidth."""
-        return self.measured.ratio(LOOP, OURS) if {OURS, LOOP} <= self.seconds.keys() else None
+    def times_ceiling(self) -> float | None:
+        """The part of the bandwidth of the hand-written loop, or of a copy on a GPU."""
+        for ceiling in CEILINGS:
+            if {OURS, ceiling} <= self.seconds.keys():
+                return self.measured.ratio(ceiling, OURS)
+        return None
 
 
 class Progress:
@@ -179,7 +193,8 @@ class Bench:
     """Rows, peers and what they run with."""
 
     def __init__(self, options: argparse.Namespace, environment: dict[str, str]) -> None:
-        self.rows: list[Row] = named(options.only)
+        self.device: str = options.device
+        self.rows: list[Row] = named(options.only, rows_of(self.device))
         self.peers: list[str] = options.peers
         self.scale: float = options.scale
         self.rounds: int = options.rounds
@@ -191,9 +206,12 @@ class Bench:
         progress = Progress(len(self.rows), 1 + len(self.peers) if memory else 3 + self.rounds)
         try:
             for row in self.rows:
-                result = Result(row.name, row.listed)
-                taking_part = [peer for peer in self.peers if peer != LOOP or row.loop]
-                (self._memory if memory else self._times)(row, taking_part, result, progress)
+                result = Result(row.name, row.listed, row.of_copy)
+                left_out = row.without if row.loop else (*row.without, LOOP)
+                taking_part = [peer for peer in self.peers if peer not in left_out]
+                with tempfile.TemporaryDirectory(prefix="toonygrad-benchmark-") as folder:
+                    request = {"row": row.name, "scale": self.scale, "folder": folder}
+                    (self._memory if memory else self._times)(row, request, taking_part, result, progress)
                 progress.row(row.name)
                 yield result
         finally:
@@ -201,13 +219,22 @@ class Bench:
             for peer in list(self._workers):
                 self._end(peer)
 
-    def _times(self, row: Row, taking_part: Sequence[str], result: Result, progress: Progress) -> None:
+    def _times(
+        self,
+        row: Row,
+        request: Mapping[str, Any],
+        taking_part: Sequence[str],
+        result: Result,
+        progress: Progress,
+    ) -> None:
         progress.step(f"{row.name}: preparing")
-        for peer in taking_part:
-            self._worker(peer).send("prepare", row=row.name, scale=self.scale)
-        for peer in taking_part:
-            with self._noting(peer, result):
-                result.prepared(peer, self._worker(peer).receive())
+        # The first computes what the others compare with too.
+        for some in (taking_part[:1], taking_part[1:]):
+            for peer in some:
+                self._worker(peer).send("prepare", **request)
+            for peer in some:
+                with self._noting(peer, result):
+                    result.prepared(peer, self._worker(peer).receive())
         calls: dict[str, int] = {}
         for turn in range(self.rounds + 1):
             progress.step(f"{row.name}: round {turn}" if turn else f"{row.name}: warming up")
@@ -231,18 +258,25 @@ class Bench:
         for peer in result.failures:
             result.seconds.pop(peer, None)
 
-    def _memory(self, row: Row, taking_part: Sequence[str], result: Result, progress: Progress) -> None:
+    def _memory(
+        self,
+        row: Row,
+        request: Mapping[str, Any],
+        taking_part: Sequence[str],
+        result: Result,
+        progress: Progress,
+    ) -> None:
         for peer in taking_part:
             progress.step(f"{row.name}: {peer}")
             with self._noting(peer, result):
                 worker = self._worker(peer)
-                result.prepared(peer, worker.ask("prepare", row=row.name, scale=self.scale))
+                result.prepared(peer, worker.ask("prepare", **request))
                 result.peak_bytes[peer] = worker.ask("memory")["peak_bytes"]
                 self._end(peer)  # each in a new process, whose memory holds nothing of another row
 
     def _worker(self, peer: str) -> Worker:
         if peer not in self._workers:
-            self._workers[peer] = Worker(peer, self._environment, self._verbose)
+            self._workers[peer] = Worker(peer, self.device, self._environment, self._verbose)
         return self._workers[peer]
 
     def _end(self, peer: str) -> None:
@@ -270,15 +304,16 @@ def _milliseconds(seconds: float) -> str:
 
 
 def times_table(results: Sequence[Result], peers: Sequence[str]) -> str:
-    """Milliseconds, how many times faster than the best we are, our part of a loop's bandwidth."""
+    """Milliseconds, how many times faster than the best we are, our part of a ceiling's bandwidth."""
+    ceiling = COPY if COPY in peers else LOOP
     rows = []
     for result in results:
         median = result.measured.median
         times = [_milliseconds(median(peer)) if peer in result.seconds else "-" for peer in peers]
-        ratios = _or_dash(result.times_best, ".2f"), _or_dash(result.times_loop, ".2f")
+        ratios = _or_dash(result.times_best, ".2f"), _or_dash(result.times_ceiling, ".2f")
         operand = result.operands[0] if result.operands else "-"
         rows.append((result.row, operand, *times, result.best or "-", *ratios))
-    return table(("ms", "first operand", *peers, "best", "times faster", "of the loop"), rows)
+    return table(("ms", "first operand", *peers, "best", "times faster", f"of the {ceiling}"), rows)
 
 
 def memory_table(results: Sequence[Result], peers: Sequence[str]) -> str:
@@ -302,6 +337,7 @@ def memory_table(results: Sequence[Result], peers: Sequence[str]) -> str:
 
 def verdicts(results: Sequence[Result]) -> Iterator[str]:
     """Geometric means, and what was promised beside what was measured."""
+    on_gpu = any(COPY in r.seconds for r in results)
     for title, chosen in (
         ("listed rows", [r for r in results if r.listed and r.row != TEN_OPERATIONS]),
         ("other rows", [r for r in results if not r.listed]),
@@ -310,15 +346,18 @@ def verdicts(results: Sequence[Result]) -> Iterator[str]:
         if ratios:
             mean = statistics.geometric_mean(ratios.values())
             slowest = min(ratios, key=lambda row: ratios[row])
-            yield verdict(f"{title}, geometric mean of {len(ratios)}", mean, "times", least=GEOMETRIC_MEAN)
+            least = EVERY_ROW if on_gpu else GEOMETRIC_MEAN
+            yield verdict(f"{title}, geometric mean of {len(ratios)}", mean, "times", least=least)
             yield verdict(f"{title}, least ({slowest})", ratios[slowest], "times", least=EVERY_ROW)
-        loops = {r.row: r.times_loop for r in chosen if r.times_loop is not None}
+        loops = {r.row: r.times_ceiling for r in chosen if LOOP in r.seconds and OURS in r.seconds}
         if loops:
             slowest = min(loops, key=lambda row: loops[row])
             what = f"{title}, least of a loop's bandwidth ({slowest})"
             yield verdict(what, loops[slowest], "times", least=BANDWIDTH)
     for result in results:
-        if result.row == TEN_OPERATIONS and OURS in result.seconds:
+        if result.of_copy is not None and result.times_ceiling is not None:
+            yield verdict(f"{result.row}, of a copy", result.times_ceiling, "times", least=result.of_copy)
+        if result.row == TEN_OPERATIONS and OURS in result.seconds and not on_gpu:
             yield verdict(result.row, result.measured.median(OURS) * 1e3, "ms", most=TEN_OPERATIONS_MS)
 
 
@@ -330,7 +369,8 @@ def _report(results: Sequence[Result], options: argparse.Namespace, about: str, 
         "rounds": options.rounds,
         "threads": options.threads,
         "rows": [
-            dataclasses.asdict(r) | {"best": r.best, "times_best": r.times_best, "times_loop": r.times_loop}
+            dataclasses.asdict(r)
+            | {"best": r.best, "times_best": r.times_best, "times_ceiling": r.times_ceiling}
             for r in results
         ],
     }
@@ -353,7 +393,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     available = len(machine.cores())
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="names or patterns (all)")
-    parser.add_argument("--peers", nargs="+", default=list(peers.PEERS), choices=peers.PEERS, metavar="PEER")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda, cuda:1 and so on (cpu)")
+    parser.add_argument("--peers", nargs="+", default=[], metavar="PEER", help="some of them (all)")
     parser.add_argument("--scale", type=factor, default=1.0, metavar="F", help="of the operands' sizes (1)")
     parser.add_argument("--rounds", type=positive, default=9, metavar="N", help="turns of each peer (9)")
     parser.add_argument("--threads", type=positive, default=available, metavar="N", help=f"({available})")
@@ -363,8 +404,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--verbose", action="store_true", help="show what peers write on stderr")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     options = parser.parse_args(arguments)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", options.device):
+        parser.error(f"--device {options.device}: expected cpu, cuda or cuda: and a number")
+    known = peers.peers_of(options.device)
+    options.peers = options.peers or list(known)
+    for peer in options.peers:
+        if peer not in known:
+            parser.error(f"--peers {peer}: there are {', '.join(known)}")
+    if options.memory and options.device != "cpu":
+        parser.error("--memory measures the memory of the host")
     try:
-        named(options.only)
+        named(options.only, rows_of(options.device))
     except ValueError as error:
         parser.error(str(error))
     if options.threads > available:
@@ -383,12 +433,14 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code of a run with these arguments: bad where a peer failed or gave a wrong result."""
     options = parse(arguments)
     if options.list:
-        print("\n".join(row.name for row in ROWS))
+        print("\n".join(row.name for row in rows_of(options.device)))
         return GOOD
     missing = {peer: why for peer in options.peers if (why := peers.why_missing(peer))}
     options.peers = [peer for peer in options.peers if peer not in missing]
-    environment = machine.keep_to(options.threads)
+    environment = machine.keep_to(options.threads) | JAX_SETTINGS[options.device == "cpu"]
     about = machine.description(options.threads)
+    if options.device != "cpu":
+        about = f"{machine.gpu(options.device)}; {about}"
     print(about)
     print(", ".join(peers.package_version(peer) for peer in options.peers))
     for peer, why in missing.items():

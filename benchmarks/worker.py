@@ -1,6 +1,6 @@
 """A process that runs rows with one peer, told by `run.py` what to do next: a line of JSON each way.
 
-    python benchmarks/worker.py PEER
+    python benchmarks/worker.py PEER DEVICE
 
 The requests are `prepare` (a row: make its operands, warm up, check), `turn` (time some calls), `check`
 (compare the result once more), `memory` (the most that one more call needs) and `finish`. Whatever goes wrong
@@ -8,6 +8,7 @@ is told in the last reply, and ends the process.
 """
 
 import ctypes
+import functools
 import gc
 import json
 import math
@@ -21,17 +22,21 @@ from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
-from peers import PEERS, as_tuple
+from gpu_rows import rows_of
+from peers import as_tuple, peers_of, repeated
 from rows import Row, named
 
 SEED = 20261122
+
+# Of a row that repeats its function, NumPy does so many steps, and so many are compared.
+CHECKED_STEPS = 3
 
 
 class WrongResult(Exception):
     """A peer's result is farther from NumPy's than the row allows."""
 
 
-def difference(row: Row, result: Any, expected: Sequence[np.ndarray]) -> float:
+def difference(row: Row, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
     """The largest difference from NumPy, as a part of NumPy's largest magnitude.
 
     Raises
@@ -39,7 +44,6 @@ def difference(row: Row, result: Any, expected: Sequence[np.ndarray]) -> float:
     WrongResult
         More than the row allows, or another shape.
     """
-    found = [np.asarray(x) for x in as_tuple(result)]
     if [x.shape for x in found] != [x.shape for x in expected]:
         raise WrongResult(f"shapes {[x.shape for x in found]}, not {[x.shape for x in expected]}")
     worst = 0.0
@@ -52,17 +56,36 @@ def difference(row: Row, result: Any, expected: Sequence[np.ndarray]) -> float:
     return worst
 
 
+def reference(row: Row, operands: Sequence[np.ndarray], folder: Path) -> list[np.ndarray]:
+    """NumPy's result, which the first peer to need it leaves to the others."""
+    files = sorted(folder.glob(f"{row.name}.*.npy"))
+    if files:
+        return [np.load(file, mmap_mode="r") for file in files]
+    call = repeated(functools.partial(row.function, np), operands)
+    results = [np.asarray(x) for x in as_tuple(call(min(row.steps, CHECKED_STEPS)))]
+    for number, result in enumerate(results):
+        np.save(folder / f"{row.name}.{number}.npy", result)
+    return results
+
+
 class Work:
     """One row with one peer, ready to be called."""
 
-    def __init__(self, peer: str, row: Row, scale: float) -> None:
+    def __init__(self, peer: str, device: str, row: Row, scale: float, folder: Path) -> None:
         random = np.random.default_rng(SEED)
         operands = [operand.make(random, scale) for operand in row.inputs]
-        self.row, self.peer = row, peer
-        self.expected = [np.asarray(x) for x in as_tuple(row.function(np, *operands))]
-        self.call = PEERS[peer](row, operands, self.expected)
-        self.difference = difference(row, self.call(), self.expected)
+        self.row, self.peer, self.on_gpu = row, peer, device != "cpu"
+        self.expected = reference(row, operands, folder)
+        self.contender = peers_of(device)[peer](row, operands, self.expected, device)
         self.operands = [f"{x.dtype}[{','.join(map(str, x.shape))}]" for x in operands]
+        self.difference = self._difference()
+
+    def call(self) -> Any:
+        return self.contender.call(self.row.steps)
+
+    def _difference(self) -> float:
+        result = self.contender.call(min(self.row.steps, CHECKED_STEPS))
+        return difference(self.row, [self.contender.host(x) for x in as_tuple(result)], self.expected)
 
     def prepared(self) -> dict[str, Any]:
         return {
@@ -72,17 +95,30 @@ class Work:
         }
 
     def turn(self, calls: int) -> dict[str, Any]:
-        """The median of some calls; before several, one more brings back what others evicted from caches."""
+        """The seconds of a call; before several, one more brings back what others evicted from caches."""
+        return {"seconds": self._handed_out(calls) if self.on_gpu else self._one_by_one(calls)}
+
+    def _one_by_one(self, calls: int) -> float:
+        """The median."""
         times = []
         for _ in range(calls + (calls > 1)):
             start = time.perf_counter()
             result = self.call()
             times.append(time.perf_counter() - start)
             del result
-        return {"seconds": statistics.median(times[-calls:])}
+        return statistics.median(times[-calls:])
+
+    def _handed_out(self, calls: int) -> float:
+        """The mean of calls that a GPU is given one after the other and that are waited for together."""
+        self.contender.wait(self.call())
+        start = time.perf_counter()
+        for _ in range(calls):
+            result = self.call()
+        self.contender.wait(result)
+        return (time.perf_counter() - start) / calls
 
     def check(self) -> dict[str, Any]:
-        return {"difference": difference(self.row, self.call(), self.expected)}
+        return {"difference": self._difference()}
 
     def memory(self) -> dict[str, Any]:
         """By how much resident memory grows at its peak during a call, with nothing kept for reuse before."""
@@ -107,7 +143,7 @@ def _status(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def serve(peer: str, requests: TextIO, replies: TextIO) -> None:
+def serve(peer: str, device: str, requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more."""
     work: Work | None = None
     for line in requests:
@@ -115,8 +151,8 @@ def serve(peer: str, requests: TextIO, replies: TextIO) -> None:
         action = request.pop("action")
         answer: dict[str, Any] = {}
         if action == "prepare":
-            (row,) = named([request["row"]])
-            work = Work(peer, row, request["scale"])
+            (row,) = named([request["row"]], rows_of(device))
+            work = Work(peer, device, row, request["scale"], Path(request["folder"]))
             answer = work.prepared()
         elif action == "finish":
             work = None
@@ -144,4 +180,4 @@ if __name__ == "__main__":
     tell_failures_to(replies)
     np.seterr(all="ignore")
     gc.disable()  # its pauses belong to nobody's turn
-    serve(sys.argv[1], sys.stdin, replies)
+    serve(sys.argv[1], sys.argv[2], sys.stdin, replies)

@@ -31,6 +31,8 @@ class Result:
         The first line of the exception, or the reason of the skip.
     compiled, loaded, launched : int
         Kernels compiled, loaded from disk and launched meanwhile.
+    host_steps : int
+        Steps of arrays on a GPU that ran on the host meanwhile.
     """
 
     test: str
@@ -40,6 +42,7 @@ class Result:
     compiled: int = 0
     loaded: int = 0
     launched: int = 0
+    host_steps: int = 0
 
     @property
     def is_good(self) -> bool:

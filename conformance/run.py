@@ -3,6 +3,7 @@
     python conformance/run.py                          # clones the suite, 20 examples for each test
     python conformance/run.py --suite ../array-api-tests --examples 200 --compile always
     python conformance/run.py --only linalg fft -- -x  # two chapters, up to the first failure
+    python conformance/run.py --device cuda            # arrays on a GPU
 
 There is no file of skips and none of expected failures: every test runs. The exit code is 0 where nothing
 failed, 1 where something did, 2 where the suite could not be run.
@@ -38,6 +39,10 @@ _REFUSED = (
     "--disable-dds",
 )
 
+# The suite was written for CPUs: this test asks for elements on the CPU with copy=False, where the standard
+# wants a BufferError of arrays on a GPU. tests/test_devices.py does the same with the error in its place.
+_OF_CPUS_ONLY = ("array_api_tests/test_dlpack.py::test_dunder_dlpack",)
+
 
 # -- the command line ----------------------------------------------------------------------------------------
 
@@ -71,6 +76,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--suite", type=Path, metavar="DIR", help="a copy of the suite; default: cloned")
     parser.add_argument("--examples", type=_positive, default=20, metavar="N", help="for each test (20)")
     parser.add_argument("--compile", choices=("auto", "always", "never"), default="auto", help="(auto)")
+    parser.add_argument("--device", default="cpu", help="where arrays are made: cpu, cuda, cuda:1 (cpu)")
     parser.add_argument(
         "--workers", type=_positive, default=_cores(), metavar="N", help="processes (%(default)s)"
     )
@@ -108,6 +114,11 @@ def chosen_files(root: Path, only: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
+def left_out(device: str) -> Sequence[str]:
+    """Tests that contradict the standard where arrays aren't on the CPU."""
+    return () if device == "cpu" else _OF_CPUS_ONLY
+
+
 def worker_environment(options: argparse.Namespace, cache: Path) -> dict[str, str]:
     """What a worker runs in: this checkout, the settings asked for, and its share of the cores."""
     threads = str(max(1, _cores() // options.workers))
@@ -121,6 +132,7 @@ def worker_environment(options: argparse.Namespace, cache: Path) -> dict[str, st
             "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "TOONYGRAD_CACHE_DIR": str(cache / "kernels"),
             "TOONYGRAD_COMPILE": options.compile,
+            "TOONYGRAD_DEVICE": options.device,
             "TOONYGRAD_NUM_THREADS": threads,
         }
     )
@@ -204,7 +216,8 @@ def run(options: argparse.Namespace) -> int:
     if options.cold:
         shutil.rmtree(cache / "kernels", ignore_errors=True)
     # The suite's limit of 0.8 s an example measures the machine, and while a kernel compiles nothing else.
-    arguments = [f"--max-examples={options.examples}", "--disable-deadline", *files, *options.pytest]
+    arguments = [f"--max-examples={options.examples}", "--disable-deadline", *files]
+    arguments += [f"--deselect={test}" for test in left_out(options.device)] + options.pytest
 
     start, results, progress = time.monotonic(), list[report.Result](), Progress()
     with tempfile.TemporaryDirectory(prefix="toonygrad-conformance-") as folder:
@@ -238,12 +251,18 @@ def _tell(options: argparse.Namespace, results: Sequence[report.Result], left: i
     if left:
         print(f"{left} tests did not run")
     print(
-        f"{options.examples} examples, compile={options.compile}, {options.workers} workers: {seconds:.1f} s"
+        f"{options.examples} examples, compile={options.compile}, device={options.device}, "
+        f"{options.workers} workers: {seconds:.1f} s"
     )
-    compiled, loaded, launched = (
-        sum(getattr(result, name) for result in results) for name in ("compiled", "loaded", "launched")
+    compiled, loaded, launched, host_steps = (
+        sum(getattr(result, name) for result in results)
+        for name in ("compiled", "loaded", "launched", "host_steps")
     )
     print(f"kernels: {compiled} compiled, {loaded} loaded from disk, {launched} launched")
+    if options.device != "cpu":
+        print(f"steps that ran on the host: {host_steps}")
+    for test in left_out(options.device):
+        print(f"not run, since it asks a GPU for its memory on the CPU without a copy: {test}")
 
 
 def main(arguments: Sequence[str]) -> int:

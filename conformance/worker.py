@@ -94,6 +94,7 @@ class Worker:
             compiled=spent.kernels_compiled,
             loaded=spent.kernels_loaded,
             launched=spent.kernels_launched,
+            host_steps=spent.host_steps,
         )
 
     @pytest.hookimpl(optionalhook=True)

@@ -12,8 +12,8 @@ from simulator import Memory, simulate
 
 import toonygrad as xp
 from toonygrad.codegen.cuda import VECTOR_BYTES
-from toonygrad.codegen.cuda_loops import TEMPORARY
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.codegen.cuda_loops import TEMPORARY
 from toonygrad.runtime import plan
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.plan import CompiledStep, RunStep, Slots

@@ -6,18 +6,20 @@ Work is put off until somebody waits for it, as on a GPU, so that who reads too 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from simulator import Memory, simulate
 
 from toonygrad import devices
 from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
-from toonygrad.runtime.driver import DeviceMemoryError, Driver, Gemm
+from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
 ALIGNMENT = 512
@@ -136,6 +138,14 @@ class FakeDriver(Driver):
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
 
+    def program(
+        self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
+    ) -> FakeProgram:
+        return FakeProgram(self, number, values, calls, alignments)
+
+    def refuse(self, status: int) -> NoReturn:
+        raise AssertionError(status)
+
     def multiplies(self, number: int) -> bool:
         return self.has_library
 
@@ -157,6 +167,39 @@ class FakeDriver(Driver):
 
     def wait_for(self, number: int, stream: int) -> None:
         self.waits.append(("waits for", stream))
+
+
+class FakeProgram:
+    """Calls made one by one."""
+
+    def __init__(
+        self,
+        driver: FakeDriver,
+        number: int,
+        values: int,
+        calls: Sequence[Call],
+        alignments: Mapping[int, bool],
+    ) -> None:
+        self._driver, self._number, self._values = driver, number, values
+        self._calls, self._alignments = calls, alignments
+
+    def repeat(self, *given: int) -> None:
+        raise AssertionError("no run has asked for it")
+
+    def run(self, *given: int) -> int:
+        assert len(given) == self._values
+        every = (0, *given)
+        if any((every[which] % VECTOR_BYTES != 0) != bent for which, bent in self._alignments.items()):
+            return UNALIGNED
+        for kernel, grid, block, arguments in self._calls:
+            values = array("q", [every[which] + added for which, added in arguments])
+            if kernel is None:
+                self._driver.clear(self._number, values[0], grid[0])
+                continue
+            first = values.buffer_info()[0]
+            places = array("q", [first + 8 * k for k in range(len(values))])
+            self._driver.launch(self._number, kernel, grid, block, places.buffer_info()[0])
+        return 0
 
 
 def multiply(
@@ -190,6 +233,7 @@ def multiply(
 def fake_gpus(limit: int = 1 << 24) -> Iterator[FakeDriver]:
     """Two GPUs for as long as this lasts; nothing of them is left afterwards."""
     driver = FakeDriver(limit)
+    _plans.clear()  # those of a real GPU of the same name
     device.install(driver)
     try:
         yield driver

@@ -18,6 +18,8 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES, WARP, device_namespace
 
 PLACES = ("thread_x", "thread_y", "block_x", "block_y", "block_z", "threads_x", "threads_y", "blocks_y")
+# Pointers to memory that several threads may write.
+SHARED = ("status", "owner", "same")
 WAITING = ("barrier", "shuffle_xor", "shuffle_up")
 
 
@@ -39,7 +41,8 @@ class Memory:
     offset : int
         Where the pointer points.
     shared_writes : bool
-        Whether threads may write the same element: the status array is such.
+        Whether threads may write the same element: the status array is such, the one where elements claim
+        their places, and what all of them write alike.
     """
 
     def __init__(self, array: np.ndarray, offset: int = 0, shared_writes: bool = False) -> None:
@@ -116,6 +119,12 @@ def _shared(element: str, length: int) -> Memory:
     return running.shared[number]
 
 
+def _atomic_maximum(target: Memory, place: Any, value: Any) -> None:
+    where = target.place(place)
+    assert value.dtype == target.array.dtype
+    target.array[where] = max(target.array[where], value)
+
+
 def _copy_vector(target: Memory, place: Any, source: Memory, start: Any) -> None:
     length = VECTOR_BYTES // target.array.itemsize
     for array, first in ((target, place), (source, start)):
@@ -136,6 +145,7 @@ def _namespace() -> dict[str, Any]:
         elif kind == "shared":
             names[name] = functools.partial(_shared, element)
     names["load_vector"] = names["store_vector"] = _copy_vector
+    names["atomic_maximum"] = _atomic_maximum
     names["unrolled"] = lambda: None
     return names
 
@@ -174,7 +184,7 @@ def simulate(
             memory = value if isinstance(value, Memory) else Memory(value)
             dtype = np.dtype(np.uint8) if parameter.dtype == np.bool_ else parameter.dtype
             assert memory.array.dtype == dtype, (parameter, memory.array.dtype)
-            memory.shared_writes = memory.shared_writes or parameter.name == "status"
+            memory.shared_writes = memory.shared_writes or parameter.name in SHARED
             given.append(memory)
         else:
             given.append(parameter.dtype.type(value))

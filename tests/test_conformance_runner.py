@@ -250,6 +250,22 @@ def test_a_suite_that_cannot_be_collected(make_suite, capsys):
     assert "nothing_of_this_name" in printed
 
 
+def test_on_a_gpu_one_test_is_left_out_and_named(make_suite, capsys):
+    chapter = """
+        import os
+
+        def test_dunder_dlpack(): raise BufferError
+        def test_device(): assert os.environ["TOONYGRAD_DEVICE"] == "cuda:1"
+        """
+    root = make_suite({"test_dlpack.py": chapter})
+    code, printed = ran(capsys, "--suite", str(root), "--workers", "1", "--device", "cuda:1")
+    assert code == 0, printed
+    assert re.search(r"(?m)^dlpack +1 +0 ", printed) and "steps that ran on the host: 0" in printed
+    assert re.search(r"(?m)^not run, .* array_api_tests/test_dlpack\.py::test_dunder_dlpack$", printed)
+    code, printed = ran(capsys, "--suite", str(root), "--workers", "1")
+    assert code == 1 and "not run" not in printed
+
+
 # -- the command line ----------------------------------------------------------------------------------------
 
 

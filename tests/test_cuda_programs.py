@@ -1,8 +1,12 @@
-"""Random programs (those of test_differential.py) on a GPU that isn't there: kernels, views and steps of the
-host in one schedule compute what NumPy computes.
+"""Random programs (those of test_differential.py) on a GPU that isn't there, and on one where there is one:
+kernels, views and steps of the host in one schedule compute what NumPy computes.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
+import pytest
 from fake_driver import fake_gpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,13 +15,20 @@ from test_differential import Program, assert_equal, programs
 import toonygrad as xp
 
 
+@pytest.mark.parametrize(
+    "gpu",
+    [lambda: fake_gpus(1 << 28), pytest.param(nullcontext, marks=pytest.mark.cuda)],
+    ids=["simulated", "real"],
+)
 @settings(max_examples=40)
-@given(programs(), st.data())
-def test_programs_compute_what_numpy_computes(program: Program, data: st.DataObject) -> None:
+@given(program=programs(), data=st.data())
+def test_programs_compute_what_numpy_computes(
+    gpu: Callable[[], AbstractContextManager[object]], program: Program, data: st.DataObject
+) -> None:
     count = len(program.values) - len(program.inputs)
     wanted = data.draw(st.sets(st.integers(0, max(0, count - 1)), max_size=3)) | {count - 1}
     early = data.draw(st.integers(-1, count - 1))
-    with fake_gpus(1 << 28), xp.config(device="cuda"):
+    with gpu(), xp.config(device="cuda"):
         results = program.run([on_gpu(one) for one in program.inputs])[len(program.inputs) :]
         if early >= 0:
             np.asarray(results[early])

@@ -1,4 +1,6 @@
-"""Every function of the namespace on a GPU that isn't there (fake_driver.py), against NumPy.
+"""Every function of the namespace on a GPU that isn't there (fake_driver.py), and on one that is.
+
+Results are compared with NumPy's.
 
 The tables are those of the CPU's tests. Results have to be on the GPU, whoever computed them.
 """
@@ -7,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fake_driver import FakeDriver, fake_gpus
+from fake_driver import fake_gpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standard_cases import Call
@@ -17,26 +19,29 @@ from test_standard_extensions import LINEAR_ALGEBRA
 
 import toonygrad as xp
 
-PLACE = "cuda:1"
 # These say or keep where things are, which test_devices.py looks at.
 ELSEWHERE = ("__array_namespace_info__", "from_dlpack")
 EVERYTHING = CASES | ARRAYS | LINEAR_ALGEBRA
 
 
-@pytest.fixture(autouse=True, scope="module")
-def gpu() -> Iterator[FakeDriver]:
-    with fake_gpus(1 << 30) as driver:
-        yield driver
+@pytest.fixture(scope="module", params=["simulated", pytest.param("real", marks=pytest.mark.cuda)])
+def place(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The device to compute on."""
+    if request.param == "real":
+        yield "cuda:0"
+        return
+    with fake_gpus(1 << 30):
+        yield "cuda:1"
 
 
-def on_gpu(value: Any) -> Any:
+def moved(value: Any, place: str) -> Any:
     """`value` with its Arrays on the GPU, inside of containers too."""
     if isinstance(value, xp.Array):
-        return value.to_device(PLACE)
+        return value.to_device(place)
     if isinstance(value, (tuple, list)):
-        return type(value)(on_gpu(part) for part in value)
+        return type(value)(moved(part, place) for part in value)
     if isinstance(value, dict):
-        return {key: on_gpu(part) for key, part in value.items()}
+        return {key: moved(part, place) for key, part in value.items()}
     return value
 
 
@@ -50,17 +55,17 @@ def arrays_in(value: Any) -> list[xp.Array]:
 @pytest.mark.parametrize("name", [name for name in EVERYTHING if name not in ELSEWHERE])
 @settings(max_examples=5)
 @given(data=st.data())
-def test_like_numpy_and_stays_there(name, data):
+def test_like_numpy_and_stays_there(name, place, data):
     case = EVERYTHING[name]
     drawn = data.draw(case.arguments)
     keywords = {key: value for key, value in drawn.kwargs.items() if key != "device"}
-    moved = Call(on_gpu(drawn.args), on_gpu(keywords))
+    call = Call(moved(drawn.args, place), moved(keywords, place))
     function = getattr(xp, name.partition(" ")[0])
 
     def there(*args: Any, **kwargs: Any) -> Any:
-        with xp.config(device=PLACE):
+        with xp.config(device=place):
             result = (case.ours or function)(*args, **kwargs)
-        assert {array.device for array in arrays_in(result)} <= {PLACE}
+        assert {array.device for array in arrays_in(result)} <= {place}
         return result
 
-    case.__class__(case.arguments, case.reference, case.ulp, case.slack, there).compare(there, moved)
+    case.__class__(case.arguments, case.reference, case.ulp, case.slack, there).compare(there, call)

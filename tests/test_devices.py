@@ -15,7 +15,7 @@ import pytest
 from fake_driver import FakeDriver, fake_gpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import toonygrad as xp
 from toonygrad.array import node_of, realized
@@ -283,7 +283,7 @@ def test_a_write_goes_into_the_memory_itself(gpu):
     assert_array_equal(np.asarray(x), expected)
 
 
-def test_basic_writes_need_no_host(gpu):
+def test_writes_need_no_host(gpu):
     x = on_gpu().block_until_ready()
     before = xp.counters()
     x[1:3, ::2] = x[:2, 1::2] * 2
@@ -291,7 +291,7 @@ def test_basic_writes_need_no_host(gpu):
     x.block_until_ready()
     assert (xp.counters() - before).host_steps == 0
     x[[0, 2], 1] = 9.0
-    assert (xp.counters() - before).host_steps == 1
+    assert (xp.counters() - before).host_steps == 0
 
 
 def test_what_was_recorded_keeps_the_old_elements(gpu):
@@ -369,15 +369,15 @@ def test_a_kernel_may_have_no_index_left_to_check(gpu):
 # -- reductions ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", ["sum", "max", "any", "argmax"])
+@pytest.mark.parametrize("function", ["sum", "max", "any", "argmax", "mean", "std"])
 def test_a_reduction_in_chunks_takes_two_kernels(gpu, function):
     host = (np.arange(70_000) * 7919 % 70_000).astype(np.float32)
     x = on_gpu(host)
     result = getattr(xp, function)(x)
     before = len(gpu.launches)
     xp.realize(result)
-    assert len(gpu.launches) - before == (4 if function == "argmax" else 2)
-    assert_array_equal(np.asarray(result), getattr(np, function)(host))
+    assert len(gpu.launches) - before == 2
+    assert_allclose(np.asarray(result), getattr(np, function)(host), rtol=1e-6 if function == "std" else 0)
 
 
 # -- the host's part -------------------------------------------------------------------------------
@@ -512,6 +512,21 @@ def test_dlpack_to_the_cpu_copies(gpu):
     waits = len(gpu.waits)
     x.__dlpack__(stream=-1)
     assert len(gpu.waits) == waits
+
+
+@pytest.mark.parametrize("copy", [None, True, False])
+@pytest.mark.parametrize("max_version", [None, (0, 0), (1, 0), (2, 0)])
+@pytest.mark.parametrize("dl_device", [None, (1, 0)])
+def test_every_way_to_ask_for_memory(gpu, copy, max_version, dl_device):
+    """As the official suite's test_dunder_dlpack, but for the one case where the standard wants an error."""
+    keywords = {"copy": copy, "max_version": max_version, "dl_device": dl_device}
+    x = on_gpu()
+    if dl_device and copy is False:
+        with pytest.raises(BufferError, match="can't be shared on the CPU"):
+            x.__dlpack__(**keywords)
+        return
+    capsule = repr(x.__dlpack__(**keywords))
+    assert ("dltensor_versioned" in capsule) == (max_version is not None and max_version >= (1, 0))
 
 
 def test_an_exported_capsule_may_go_unused(gpu):

@@ -56,7 +56,17 @@ ARRAY_API_MAY_IMPORT = (
 HEAVY = frozenset({"numba", "llvmlite", "cuda", "numba_cuda", "numba_cuda_mlir"})
 
 # What only a process with a GPU needs, and reads when it uses one.
-LATE = frozenset(f"toonygrad.runtime.{name}" for name in ("cuda_plan", "cuda_copies", "cuda_products"))
+LATE = frozenset(
+    f"toonygrad.runtime.{name}"
+    for name in (
+        "cuda_copies",
+        "cuda_plan",
+        "cuda_products",
+        "cuda_program",
+        "cuda_scatter",
+        "cuda_selection",
+    )
+)
 
 MOST_LINES = 600
 

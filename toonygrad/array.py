@@ -258,7 +258,7 @@ class Array(Interchange):
             Too many indices, an index out of bounds (of an integer array: when the elements are computed), a
             mask of another shape, or an object that is no index.
         """
-        items = indexing.parsed("__getitem__", key, self.shape, _array_like)
+        items = indexing.parsed("__getitem__", key, self.shape, self._as_key)
         movement = indexing.movement("__getitem__", items, self.shape)
         if movement is not None:
             return shared(self, *movement)
@@ -285,10 +285,26 @@ class Array(Interchange):
         OverflowError
             A Python integer doesn't fit the data type.
         """
-        computed = in_memory(node_of(self)) is not None
-        as_node = _computed_array_like if computed else _array_like
+        as_node = self._as_key if in_memory(node_of(self)) is None else self._as_computed_key
         items = indexing.parsed("__setitem__", key, self.shape, as_node)
         _assign("__setitem__", self, items, value)
+
+    def _as_key(self, call: str, value: Any) -> UOp | None:
+        """The node of an array in a key; None for anything else."""
+        if isinstance(value, Array):
+            # 0-d integer arrays are integers in a key: they have to be known for its bounds.
+            return None if not value.shape and value.dtype.kind in "iu" else node_of(value)
+        if isinstance(value, list):
+            value = np.array(value, dtype=None if value else dtypes.INDEX)
+        if not isinstance(value, np.ndarray):
+            return None
+        array = from_foreign(call, value)
+        return node_of(array._on(self.device) if use.several else array)
+
+    def _as_computed_key(self, call: str, value: Any) -> UOp | None:
+        if isinstance(value, Array):
+            realized(value)  # from now on it needs no elements of what is written
+        return self._as_key(call, value)
 
     # -- arithmetic --------------------------------------------------------------------------------
 
@@ -448,6 +464,8 @@ def realized(array: Array) -> Buffer:
 
 def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> None:
     """Write `value` where a parsed key leads."""
+    if use.several:
+        indexing.check_key(node_of(array), items)
     cell, steps = _cell(array)
     movement = indexing.movement(call, items, array.shape)
     path, shape = (None, ()) if movement is None else (views.joined(steps, movement[0]), movement[1])
@@ -580,20 +598,3 @@ def realize(*arrays: Array) -> None:
     realize_nodes(nodes)
     for array, node in zip(arrays, nodes, strict=True):
         views.settle(array, node)
-
-
-def _array_like(call: str, value: Any) -> UOp | None:
-    if isinstance(value, Array):
-        # 0-d integer arrays are integers in a key: they have to be known for its bounds.
-        return None if not value.shape and value.dtype.kind in "iu" else node_of(value)
-    if isinstance(value, np.ndarray):
-        return node_of(from_foreign(call, value))
-    if isinstance(value, list):
-        return node_of(from_foreign(call, np.array(value, dtype=None if value else dtypes.INDEX)))
-    return None
-
-
-def _computed_array_like(call: str, value: Any) -> UOp | None:
-    if isinstance(value, Array):
-        realized(value)  # from now on it needs no elements of what is written
-    return _array_like(call, value)

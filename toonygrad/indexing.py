@@ -9,18 +9,21 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from toonygrad import dtypes, record
+from toonygrad.config import settings
 from toonygrad.devices import DEVICE, use
-from toonygrad.placement import beside, brought, place_of
+from toonygrad.placement import beside, brought, buffer_node, check_together, contiguous, place_of
 from toonygrad.realize import realize_nodes
 from toonygrad.runtime import selection
+from toonygrad.runtime.buffer import Buffer
+from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
-from toonygrad.uop.shape import Shape
+from toonygrad.uop.shape import Shape, size_of
 from toonygrad.views import Step
 
 # A key's item once understood: a new axis, an integer, a slice, or an integer or boolean array.
@@ -58,8 +61,13 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     return items[:at] + [slice(None)] * (len(shape) - used) + items[at:]
 
 
-def _on_device(items: Sequence[Item], device: str) -> list[Item]:
-    """The items of a key for an array on `device`: arrays elsewhere are copied there."""
+def check_key(node: UOp, items: Sequence[Item]) -> None:
+    """ValueError, naming the user's call, if an array of a key is on another device than what it is for."""
+    check_together(node, *(item for item in items if isinstance(item, UOp)))
+
+
+def on_device(items: Sequence[Item], device: str) -> list[Item]:
+    """The items of a key for an array on `device`: numbers alone, which fit all devices, in memory there."""
     return [
         brought(realize_nodes([item])[0].arg, device)
         if isinstance(item, UOp) and item.op is not Ops.CONST and place_of(item) != device
@@ -106,11 +114,18 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
         As of `movement`, or a mask of another shape.
     """
     if use.several:
-        items = _on_device(items, place_of(node))
+        check_key(node, items)
+        items = on_device(items, place_of(node))
     mask = mask_of_all(items, node.shape, place_of(node))
-    if mask is not None and mask.shape and place_of(node) == DEVICE:
-        chosen, given = realize_nodes([mask, node])
-        return UOp.new(Ops.BUFFER, (), selection.selected(chosen.arg.array, given.arg.array))
+    if mask is not None and mask.shape:
+        chosen, given = (each.arg for each in realize_nodes([mask, node]))
+        if isinstance(given, Buffer):
+            return UOp.new(Ops.BUFFER, (), selection.selected(chosen.array, given.array))
+        if settings.compile != "never":
+            from toonygrad.runtime import cuda_selection
+
+            return buffer_node(cuda_selection.selected(contiguous(chosen), contiguous(given)))
+        del chosen, given
     slices: list[tuple[int, int, int]] = []
     shape: list[int] = []  # after basic indexing
     axes: list[int] = []  # of the basic result that arrays index, and with what
@@ -123,7 +138,7 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
         if isinstance(item, UOp) and item.dtype == dtypes.bool_ and not item.shape:
             # A 0-d mask is a new axis of size one, kept or dropped.
             axes.append(len(shape))
-            indices.extend(true_positions(record.reshape(item, (1,))))
+            indices.extend(_truth(item))
             places.append(place)
             shape.append(1)
             continue
@@ -143,6 +158,85 @@ def gathered(call: str, node: UOp, items: Sequence[Item]) -> UOp:
     # NumPy's rule: arrays side by side leave their shape in place, arrays apart put it in front.
     side_by_side = all(after - before <= 1 for before, after in itertools.pairwise(places))
     return record.gather(result, indices, tuple(axes), axes[0] if side_by_side else 0, call)
+
+
+class Places(NamedTuple):
+    """Where a key with arrays leads: places along some axes of a part of an array, and all of the others.
+
+    Attributes
+    ----------
+    parts : the part, as `record.slice_axes` takes it
+    indexed : its axes that the arrays of the key lead along
+    numbers : node of integers, one for each place: its number along those axes, in row-major order
+    shape : that reading has
+    width, position : how many axes of it, from which on, are the arrays'
+    distinct : whether no place comes twice
+    """
+
+    parts: list[tuple[int, int, int]]
+    indexed: list[int]
+    numbers: UOp
+    shape: Shape
+    width: int
+    position: int
+    distinct: bool
+
+
+def places_of(call: str, items: Sequence[Item], shape: Shape) -> Places:
+    """Where a key with arrays leads in an array of `shape`.
+
+    Raises
+    ------
+    IndexError
+        As of `gathered`. Integers out of bounds are found when the numbers are computed.
+    """
+    parts: list[tuple[int, int, int]] = []
+    kept: list[int] = []  # sizes of the axes that no array leads along
+    extents: list[int] = []  # of all, as `gathered` counts them: those that arrays lead along, and ones
+    axes: list[int] = []  # of these
+    indexed: list[int] = []
+    indices: list[UOp] = []
+    places: list[int] = []
+    position = 0
+    for place, item in enumerate(items):
+        if item is None:
+            kept.append(1)
+            extents.append(1)
+            continue
+        if isinstance(item, slice):
+            parts.append(_slice(call, item, shape[len(parts)]))
+            kept.append(parts[-1][2])
+            extents.append(1)
+            continue
+        position = position if places else len(kept)
+        if isinstance(item, int):
+            places.append(place)
+            parts.append((_in_bounds(call, item, len(parts), shape[len(parts)]), 1, 1))
+            extents.append(1)
+            continue
+        if item.dtype == dtypes.bool_ and not item.shape:
+            places.append(place)
+            axes.append(len(extents))
+            extents.append(1)
+            indices.extend(_truth(item))
+            continue
+        for index in _indices(call, item, len(parts), shape):
+            places.append(place)
+            indexed.append(len(parts))
+            axes.append(len(extents))
+            extents.append(shape[len(parts)])
+            parts.append((0, 1, extents[-1]))
+            indices.append(index)
+    if any(after - before > 1 for before, after in itertools.pairwise(places)):
+        position = 0
+    found = record.check_broadcast(call, *indices)
+    record.check_dimensions(call, len(found) + len(kept))
+    numbers = record.reshape(record.iota((size_of(extents),), 0), tuple(extents))
+    numbers = record.reshape(record.gather(numbers, indices, tuple(axes), 0, call), (size_of(found),))
+    masks = [item for item in items if isinstance(item, UOp)]
+    distinct = len(masks) == 1 and masks[0].dtype == dtypes.bool_
+    whole = (*kept[:position], *found, *kept[position:])
+    return Places(parts, indexed, numbers, whole, len(found), position, distinct)
 
 
 def numpy_key(
@@ -184,7 +278,12 @@ def true_positions(node: UOp) -> list[UOp]:
     """
     shape = node.shape
     (node,) = realize_nodes([record.cast(node, dtypes.bool_)])
-    place = beside(selection.true_positions(node.arg.array).array, node)
+    if isinstance(node.arg, DeviceBuffer) and settings.compile != "never":
+        from toonygrad.runtime import cuda_selection
+
+        place = buffer_node(cuda_selection.true_positions(contiguous(node.arg)))
+    else:
+        place = beside(selection.true_positions(node.arg.array).array, node)
     found: list[UOp] = []
     for size in reversed(shape[1:]):
         extent = UOp.scalar(max(size, 1), dtypes.INDEX)
@@ -194,11 +293,23 @@ def true_positions(node: UOp) -> list[UOp]:
     return [place, *reversed(found)]
 
 
+def repeated_positions(counts: UOp) -> UOp:
+    """Each position in a one-dimensional node as often as its int64 element says, which it computes."""
+    if place_of(counts) == DEVICE or settings.compile == "never":
+        (counts,) = realize_nodes([counts])
+        times = counts.arg.array
+        return beside(np.repeat(np.arange(times.size, dtype=dtypes.INDEX), times), counts)
+    from toonygrad.runtime import cuda_selection
+
+    (ends,) = realize_nodes([record.scan(counts, Ops.ADD, 0)])
+    return buffer_node(cuda_selection.repeated_positions(ends.arg))
+
+
 def mask_of_all(items: Sequence[Item], shape: Shape, device: str) -> UOp | None:
     """The mask that is the whole key of an array of `shape`, and chooses from all its elements."""
     item = items[0] if len(items) == 1 else None
     if isinstance(item, UOp) and item.dtype == dtypes.bool_ and item.shape == shape:
-        (mask,) = _on_device(items, device) if use.several else items
+        (mask,) = on_device(items, device) if use.several else items
         assert isinstance(mask, UOp)
         return mask
     return None
@@ -230,6 +341,13 @@ def _indices(call: str, item: Item, axis: int, shape: Shape) -> list[UOp]:
     assert isinstance(item, UOp)
     _check_mask(call, item, axis, shape)
     return [item] if item.dtype != dtypes.bool_ else true_positions(item)
+
+
+def _truth(item: UOp) -> list[UOp]:
+    """The position 0 of a 0-d mask that holds, none of one that doesn't."""
+    if item.op is Ops.CONST:
+        return [record.iota((int(item.arg),), 0)]
+    return true_positions(record.reshape(item, (1,)))
 
 
 def _check_mask(call: str, item: UOp, axis: int, shape: Shape) -> None:

@@ -53,21 +53,42 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         An output or intermediate result can't be had; what existed before is intact.
     """
     pending = pending_nodes(nodes)
-    for together in (pending,) if not use.several or len(pending) < 2 else on_each_device(pending):
-        if not together:
-            continue
-        structure = structure_of(together)
-        buffers = _plan(structure).run(structure.leaves)
-        computed = list(zip(structure.stored, buffers, strict=True))
-        if len(computed) > 1:
-            if use.several:
-                computed = [each for each in computed if (device_of(each[0]) or DEVICE) == each[1].device]
-            computed.sort(key=_sources_first)
-        for node, buffer in computed:
-            # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
-            if node.op not in MOVEMENT or in_memory(node) is None:
-                node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+    if pending:
+        if use.several and len(pending) > 1:
+            for together in on_each_device(pending):
+                _compute(together)
+        else:
+            _compute(pending)
     return [node.realized or _memory(node) for node in nodes]
+
+
+def _compute(roots: list[UOp]) -> None:
+    """Compute nodes of one device, and what is worth keeping with them."""
+    number, memory, key, leaves, again, expensive = _walk(roots, False)
+    stored = dict.fromkeys(roots, "asked for")
+    if again or expensive:
+        _add_what_is_kept(stored, number, memory, again, expensive)
+    for node in stored:
+        key.append(number[node])
+    structure = tuple(key)
+    plan = _plans.get((settings.compile, structure))
+    if plan is None:
+        plan = _new_plan(Structure(structure, leaves, number, memory, stored))
+    else:
+        counters.plans_reused += 1
+    buffers = plan.run(leaves)
+    if len(stored) == 1:
+        (node,), (buffer,) = roots, buffers
+        node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+        return
+    computed = list(zip(stored, buffers, strict=True))
+    if use.several:
+        computed = [each for each in computed if (device_of(each[0]) or DEVICE) == each[1].device]
+    computed.sort(key=_sources_first)
+    for node, buffer in computed:
+        # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
+        if node.op not in MOVEMENT or in_memory(node) is None:
+            node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -122,23 +143,18 @@ def in_memory(node: UOp) -> UOp | None:
     return UOp.new(Ops.BUFFER, (), Buffer(array))
 
 
-def _plan(structure: Structure) -> Plan:
-    key = (settings.compile, structure.key)
-    plan = _plans.get(key)
-    if plan is None:
-        roots = canonical(structure)
-        if settings.debug:
-            verify(RECORDED, structure.stored, given=structure.memory)
-            verify(CANONICAL, roots)
-        plan = _made(structure, roots)
-        counters.plans_made += 1
-        while len(_plans) >= MOST_PLANS:
-            # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't
-            # disturb it.
-            _plans.pop(next(iter(list(_plans))), None)
-        _plans[key] = plan
-    else:
-        counters.plans_reused += 1
+def _new_plan(structure: Structure) -> Plan:
+    roots = canonical(structure)
+    if settings.debug:
+        verify(RECORDED, structure.stored, given=structure.memory)
+        verify(CANONICAL, roots)
+    plan = _made(structure, roots)
+    counters.plans_made += 1
+    while len(_plans) >= MOST_PLANS:
+        # Plans are cheap to make again; a list() is one step for the interpreter, so threads don't
+        # disturb it.
+        _plans.pop(next(iter(list(_plans))), None)
+    _plans[settings.compile, structure.key] = plan
     return plan
 
 
@@ -160,14 +176,26 @@ def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
     """The structure of the graph under `roots`; with `looking`, it counts as nobody's demand."""
     number, memory, key, leaves, again, expensive = _walk(roots, looking)
     stored = dict.fromkeys(roots, "asked for")
+    if again or expensive:
+        _add_what_is_kept(stored, number, memory, again, expensive)
+    key.extend(map(number.__getitem__, stored))
+    return Structure(tuple(key), leaves, number, memory, stored)
+
+
+def _add_what_is_kept(
+    stored: dict[UOp, str],
+    number: dict[UOp, int],
+    memory: dict[UOp, UOp],
+    again: list[UOp],
+    expensive: bool,
+) -> None:
+    """Add the nodes that are worth storing beside those asked for, and why."""
     if again:
         stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
         again.clear()  # references like these would look like somebody's
     if expensive:
         held = _still_held(number, memory, set(stored))
         stored |= dict.fromkeys(held, "somebody holds it and may ask for it")
-    key.extend(map(number.__getitem__, stored))
-    return Structure(tuple(key), leaves, number, memory, stored)
 
 
 def _walk(

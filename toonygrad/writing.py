@@ -1,21 +1,25 @@
 """Values written where a key leads: the last resort of `x[key] = value` and of in-place operators.
 
 array.py comes here once nothing could be recorded instead. Memory of the host is written by NumPy, memory of
-a GPU by a kernel that copies, and with arrays in the key by way of the host.
+a GPU by a kernel that copies, or one that scatters where there are arrays in the key.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from toonygrad import indexing, views
+from toonygrad import dtypes, indexing, record, views
+from toonygrad.config import settings
 from toonygrad.devices import DEVICE, use
-from toonygrad.placement import brought, copied, place_of
+from toonygrad.placement import brought, contiguous, copied, place_of
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
-from toonygrad.uop.shape import Shape
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.shape import Shape, size_of
 
 
 def write_value(
@@ -48,6 +52,8 @@ def write_value(
         movement = indexing.movement(call, items, shape)
         if movement is not None:
             _write_on_device(call, cell, views.joined(steps, movement[0]), movement[1], written, device)
+            return
+        if settings.compile != "never" and _scattered(call, cell, steps, items, shape, written, device):
             return
     values = written.array
     memory = in_memory(views.current(cell))
@@ -82,18 +88,98 @@ def _write_on_device(
 ) -> None:
     from toonygrad.runtime.cuda_copies import copy_into
 
-    source = in_memory(views.spread(call, brought(written, device), shape))
-    assert source is not None
-    values: DeviceBuffer = source.arg
-    del written, source
-    memory = in_memory(views.current(cell))
-    if memory is not None and memory.arg.memory is values.memory:
-        values = copied(values)
-    del memory
-    values.raise_if_outside()
+    values = _values(call, cell, views.spread(call, brought(written, device), shape))
+    del written
     buffer = views.writable(cell)
     target = views.part(buffer, path)
     if isinstance(target, DeviceBuffer):
         copy_into(target, values)
     else:
         views.write(cell, path, (), values.array)
+
+
+def _values(call: str, cell: views.Cell, node: UOp) -> DeviceBuffer:
+    """The elements of movement of memory, which is another one than a cell's."""
+    source = in_memory(node)
+    assert source is not None
+    values: DeviceBuffer = source.arg
+    memory = in_memory(views.current(cell))
+    if memory is not None and memory.arg.memory is values.memory:
+        values = copied(values)
+    values.raise_if_outside()
+    return values
+
+
+def _scattered(
+    call: str,
+    cell: views.Cell,
+    path: tuple[views.Step, ...],
+    items: list[indexing.Item],
+    shape: Shape,
+    written: Buffer | DeviceBuffer,
+    device: str,
+) -> bool:
+    """Whether a kernel has put elements where a key with arrays leads in a view of a cell on a GPU."""
+    if not views.strided(cell, path):
+        return False
+    from toonygrad.runtime import cuda_scatter, cuda_selection
+
+    value = brought(written, device)
+    del written
+    mask = indexing.mask_of_all(items, shape, device)
+    if mask is not None and mask.shape:
+        chosen = contiguous(realize_nodes([mask])[0].arg)
+        chosen.raise_if_outside()
+        items.clear()
+        del mask
+        if size_of(value.shape) == 1:
+            single = _values(call, cell, value)
+            cuda_scatter.fill(_target(cell, path), chosen, single)
+            return True
+        truths = cuda_selection.true_positions(chosen)
+        given = contiguous(_values(call, cell, views.spread(call, value, truths.shape)))
+        values = cuda_scatter.Values(given, 1, 1)
+        cuda_scatter.scatter(_target(cell, path), range(len(shape)), truths, values, ordered=False)
+        return True
+    found = indexing.places_of(call, indexing.on_device(items, device), shape)
+    items.clear()
+    own = range(found.position, found.position + found.width)
+    order = (*own, *(axis for axis in range(len(found.shape)) if axis not in own))
+    spread = record.permute(views.spread(call, value, found.shape), order)
+    given = _values(call, cell, spread)
+    del value, spread
+    small = size_of([shape[axis] for axis in found.indexed]) < 2**31
+    numbers = record.cast(found.numbers, np.dtype(np.int32) if small else dtypes.INDEX)
+    places: DeviceBuffer = brought(realize_nodes([numbers])[0].arg, device).arg
+    target = _target(cell, (*path, (record.slice_axes, found.parts)))
+    # What earlier checks found is told here; whether these places are outside is seen by the kernel.
+    for checks in places.checks[:-1]:
+        checks.raise_if_outside()
+    values = _laid_out(given, found.width)
+    cuda_scatter.scatter(target, found.indexed, places, values, ordered=not found.distinct)
+    if places.checks:
+        # A new node, so that views of before don't go on showing memory without the check.
+        buffer = views.current(cell).arg
+        buffer.checks += places.checks
+        cell._uop = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
+    return True
+
+
+def _laid_out(given: DeviceBuffer, width: int) -> Any:
+    """Values, of which the first `width` axes are those of the places, as a kernel takes them."""
+    from toonygrad.runtime.cuda_scatter import Values
+
+    shape, strides = given.shape, given.strides
+    steps = [stride for size, stride in zip(shape, strides, strict=True) if size > 1]
+    if not any(steps):
+        return Values(given, 0, 0)
+    if any(stride for size, stride in zip(shape[:width], strides) if size > 1):
+        return Values(contiguous(given), size_of(shape[width:]), 1)
+    return Values(contiguous(given.view(0, shape[width:], strides[width:])), 0, 1)
+
+
+def _target(cell: views.Cell, path: tuple[views.Step, ...]) -> DeviceBuffer:
+    """The part of a cell's memory that a path leads to, which is the cell's alone from now on."""
+    target = views.part(views.writable(cell), path)
+    assert isinstance(target, DeviceBuffer)
+    return target

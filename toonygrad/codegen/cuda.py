@@ -193,6 +193,24 @@ def _lower_vector(context: Any, builder: Any, signature: Any, operands: Sequence
     return context.get_dummy_value()
 
 
+# -- memory that threads share -------------------------------------------------------------------------------
+
+
+def _atomic_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    target, place, value = operands
+    whole = isinstance(target, types.CPointer) and isinstance(target.dtype, types.Integer)
+    same = whole and target.dtype == value and target.dtype.signed
+    return types.none if same and isinstance(place, types.Integer) else None
+
+
+def _lower_atomic_maximum(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    target, place, value = operands
+    builder.atomic_rmw("max", builder.gep(target, [place]), value, "monotonic")
+    return context.get_dummy_value()
+
+
 # -- loops ---------------------------------------------------------------------------------------------------
 
 UNROLLED = "toonygrad.unrolled"
@@ -328,6 +346,11 @@ DEVICE_WORDS: Mapping[str, Word] = {
     ),
     "store_vector": Word(
         _word("store_vector", "sixteen bytes of scratch into memory"), _vector_type, _lower_vector
+    ),
+    "atomic_maximum": Word(
+        _word("atomic_maximum", "an element of memory becomes no less than a value, whoever else does so"),
+        _atomic_type,
+        _lower_atomic_maximum,
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),

@@ -7,18 +7,20 @@ this file but where a GPU is asked for.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from cuda.bindings import driver as cuda
 
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
+from toonygrad.runtime.cuda_launch import FUNCTIONS, Program, native_runner
 from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
-from toonygrad.runtime.driver import DeviceMemoryError, DeviceUnavailable, Driver, Gemm
+from toonygrad.runtime.driver import Call, DeviceMemoryError, DeviceUnavailable, Driver, Gemm
 
 # Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
 # one of which is on its way while the other is filled or emptied.
@@ -90,6 +92,7 @@ class CudaDriver(Driver):
         self._places: dict[int, _Place] = {}
         self._architectures: dict[int, str] = {}
         self._opening = threading.Lock()
+        self._native: tuple[Mapping[str, int], Callable[..., int]] | None = None
         self._cublas: dict[int, Cublas | None] = {}
         self._opening_cublas = threading.Lock()
 
@@ -221,6 +224,21 @@ class CudaDriver(Driver):
         if status:
             _checked((status,))
 
+    def program(
+        self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
+    ) -> Program:
+        """Calls that are made by a native function."""
+        if self._native is None:
+            functions = _addresses(FUNCTIONS)
+            self._native = functions, native_runner(functions)
+        place = self._place(number)
+        return Program(*self._native, int(place.context), place.handle, values, calls, alignments)
+
+    def refuse(self, status: int) -> NoReturn:
+        """Raise what the driver said to a program."""
+        _checked((cuda.CUresult(status),))
+        raise AssertionError("a program was given another number of values")
+
     # -- libraries -------------------------------------------------------------------------------------------
 
     def multiplies(self, number: int) -> bool:
@@ -260,6 +278,12 @@ class CudaDriver(Driver):
         with _event() as event:
             _checked(cuda.cuEventRecord(event, cuda.CUstream(stream)))
             _checked(cuda.cuStreamWaitEvent(self._place(number).stream, event, 0))
+
+
+def _addresses(names: Sequence[str]) -> dict[str, int]:
+    """Where functions of the driver are in this process."""
+    library = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names}
 
 
 @contextmanager

@@ -85,6 +85,11 @@ class Checks:
             raise IndexError(self.error)
 
     @property
+    def words(self) -> DeviceBuffer | None:
+        """The numbers on the device, int64, until somebody has looked."""
+        return self._words
+
+    @property
     def passed(self) -> bool:
         """Whether somebody has looked, and all was well."""
         return self._words is None and self.error is None
@@ -335,12 +340,13 @@ class Device:
         try:
             address = self.free[size].pop()
         except IndexError:
-            address = self._fresh(layout)
+            address = self.fresh(layout)
         nbytes = layout.nbytes
         counters.bytes_allocated += nbytes
         return DeviceBuffer(layout, Memory(self, address, size), address)
 
-    def _fresh(self, layout: Layout) -> int:
+    def fresh(self, layout: Layout) -> int:
+        """The address of a block for a layout, where none of its size is kept; as `allocate`."""
         driver, number, size = self.driver, self.number, layout.size
         driver.use(number)
         if self.exported:

@@ -7,8 +7,8 @@ of CUDA.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -44,6 +44,40 @@ class Gemm(NamedTuple):
     leading: tuple[int, int, int]
     strides: tuple[int, int, int]
     products: int
+
+
+class Call(NamedTuple):
+    """One thing that a program does.
+
+    Attributes
+    ----------
+    kernel : what `Driver.kernel` answered; None to write zeros, as many bytes as the grid's first side says
+    grid, block : what it is launched on
+    arguments : for each which of the values that a run is given, counted from 1, and what is added to it;
+        value 0 is zero. Where zeros are written, their address
+    """
+
+    kernel: Any
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    arguments: tuple[tuple[int, int], ...]
+
+
+# What a program answers that was written for memory aligned in another way, and did nothing.
+UNALIGNED = -1
+# What one answers that did what it should, and has been run so often that it is worth a call of its `repeat`.
+REPEATED = -3
+
+
+class Runnable(Protocol):
+    """What `Driver.program` answers, to be held while it runs."""
+
+    @property
+    def run(self) -> Callable[..., int]:
+        """Takes each value, and hands over the calls: 0, UNALIGNED, REPEATED or an error for `refuse`."""
+
+    def repeat(self, *given: int) -> None:
+        """Get ready for many more runs, after one on these values."""
 
 
 class Driver(ABC):
@@ -120,6 +154,30 @@ class Driver(ABC):
         arguments: int,
     ) -> None:
         """Launch a kernel; `arguments` is the address of an array of the addresses of its arguments."""
+
+    @abstractmethod
+    def program(
+        self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
+    ) -> Runnable:
+        """Calls that are handed over together, in order, again and again.
+
+        Parameters
+        ----------
+        values : how many are given to each run
+        alignments : for some of the values whether they are addresses that are no multiple of VECTOR_BYTES
+        """
+
+    @abstractmethod
+    def refuse(self, status: int) -> NoReturn:
+        """Raise what a program's status says.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left.
+        RuntimeError
+            Any other error.
+        """
 
     @abstractmethod
     def multiplies(self, number: int) -> bool:

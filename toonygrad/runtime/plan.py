@@ -362,7 +362,7 @@ class CompiledStep(RunStep):
             run(extent, self._grain)
 
 
-def number_slot(node: UOp, kernel: Kernel, slot: dict[UOp, int]) -> tuple[int, int | None]:
+def number_slot(node: UOp, kernel: Kernel, slot: Mapping[UOp, int]) -> tuple[int, int | None]:
     """The slot of a NUMBER of a kernel; of a complex one also which part, 0 or 1."""
     position = node.arg[0]
     if isinstance(position, tuple):

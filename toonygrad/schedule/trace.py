@@ -420,7 +420,10 @@ class Trace:
                 return "its result is read at other places than its rows"
             rows += _in_order(index)
         threads = self.threads
-        if not rows and (threads is None or self.domain or not (self.outer is None or node in threads.beside)):
+        beside = threads is not None and node in threads.beside
+        # To one value: threads can share it out in the kernel that stores what comes of it.
+        own = threads is not None and not self.domain and (self.outer is None or beside)
+        if not rows and not own:
             return "a reduction to one value is shared out among cores in pieces"
         outer = tuple(rows)
         if outer != self.domain[: len(outer)]:
@@ -431,7 +434,7 @@ class Trace:
         if self.outer is not None and outer != self.outer:
             return "its consumer is a reduction over other rows"
         count = size_of([self.extents[a] for a in outer])
-        if threads is not None and (node in threads.beside or not rows):
+        if beside or not rows:
             self.outer = outer
             return None
         few = FEWEST_ROWS if threads is None else threads.fewest_rows

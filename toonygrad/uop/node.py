@@ -216,7 +216,7 @@ class UOp:
 
 def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
     """Make the node under `key`, or find the one that another thread has just made."""
-    node = UOp.__new__(UOp)
+    node = _blank(UOp)
     node.op = op
     node.src = src
     node.arg = arg
@@ -231,6 +231,12 @@ def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, s
     node.depth = depth + 1
     entry = _Entry(node, _forget)
     entry.key = key
+    present = _table.setdefault(key, entry)
+    return node if present is entry else _entered(key, node, entry)
+
+
+def _entered(key: tuple, node: UOp, entry: _Entry) -> UOp:
+    """`node` where its entry is in the table, which had another one; else the node that has it."""
     while (present := _table.setdefault(key, entry)) is not entry:
         # Another thread made the same node in the meantime, or a dead one has not been forgotten yet.
         other = present()
@@ -240,29 +246,45 @@ def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, s
     return node
 
 
+_blank = UOp.__new__
+
+
 # -- devices ---------------------------------------------------------------------------------------
 
 
 def _made_on_a_device(
     key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape
 ) -> UOp:
-    """As `_made`; the node knows its device, which is that of all its sources that have one."""
-    if op is Ops.BUFFER:
-        device: str | None = arg.device
-    else:
-        device = None
-        for source in src:
-            try:
-                other = source.device
-            except AttributeError:
-                other = device_of(source)
-            if other is not None and other != device:
-                if device is not None:
-                    raise mixed_devices_error({device, other})
-                device = other
-    node = _made(key, op, src, arg, dtype, shape)
+    """As `_made`, written out again for the time a call takes; the node knows its device, which is that of all
+    its sources that have one.
+    """
+    device: str | None = arg.device if op is Ops.BUFFER else None
+    depth = -1
+    for source in src:
+        if source.depth > depth:
+            depth = source.depth
+        try:
+            other = source.device
+        except AttributeError:
+            other = device_of(source)
+        if other is not device and other is not None and other != device:
+            if device is not None:
+                raise mixed_devices_error({device, other})
+            device = other
+    node = _blank(UOp)
+    node.op = op
+    node.src = src
+    node.arg = arg
+    node.dtype = dtype
+    node.shape = shape
+    node.realized = None
+    node.demanded = 0
+    node.depth = depth + 1
     node.device = device
-    return node
+    entry = _Entry(node, _forget)
+    entry.key = key
+    present = _table.setdefault(key, entry)
+    return node if present is entry else _entered(key, node, entry)
 
 
 # What `UOp.new` and `UOp.known` call: another function once there are devices to tell apart, so that who

@@ -1,0 +1,195 @@
+"""What only a GPU can show: others' memory and streams, memory that runs out, forks, a second process.
+
+What kernels compute is compared with NumPy by test_cuda_standard.py and test_cuda_programs.py, here too.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import toonygrad as xp
+from toonygrad.array import realized
+
+pytestmark = pytest.mark.cuda
+
+GIB = 1 << 30
+
+
+def on_gpu(array: Any) -> xp.Array:
+    return xp.asarray(array, device="cuda").block_until_ready()
+
+
+# -- values at sizes no simulator reaches --------------------------------------------------------------------
+
+
+def softmax(m: Any, x: Any) -> Any:
+    powers = m.exp(x - m.max(x, axis=-1, keepdims=True))
+    return powers / m.sum(powers, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1000, 1003), (8192, 40), (7, 300_001)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: (x + x[::-1]) * x - 3,
+        lambda m, x: x.T + 1,
+        lambda m, x: x[1:, ::2] - x[:-1, ::2],
+        lambda m, x: m.roll(x, 3, axis=1) + m.roll(x, -1, axis=0),
+        lambda m, x: m.sum(x, axis=0),
+        lambda m, x: m.sum(x, axis=1),
+        lambda m, x: m.max(x, axis=1),
+        lambda m, x: m.argmin(x, axis=1),
+        lambda m, x: m.var(x, axis=1),
+        lambda m, x: m.concat([x, x + 1, x[:2]], axis=0),
+        softmax,
+    ],
+)
+def test_like_numpy(function, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    assert_allclose(np.asarray(function(xp, on_gpu(x))), function(np, x), rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 70_001, 10_000_019])
+@pytest.mark.parametrize("dtype", ["int32", "float64"])
+def test_running_sums_of_whole_numbers(size, dtype):
+    x = np.random.default_rng(0).integers(-9, 9, size).astype(dtype)
+    assert_array_equal(np.asarray(xp.cumulative_sum(on_gpu(x))), np.cumsum(x))
+
+
+def test_more_elements_than_32_bits_count():
+    x = xp.zeros(5 * GIB, dtype=xp.int8, device="cuda") + 1
+    xp.realize(x)
+    x[-3] = 7
+    assert (int(xp.argmax(x)), int(xp.sum(x, dtype=xp.int64))) == (5 * GIB - 3, 5 * GIB + 6)
+
+
+# -- other libraries -----------------------------------------------------------------------------------------
+
+
+def test_torch_shares_memory_and_order():
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
+    x = on_gpu(np.arange(12.0).reshape(3, 4))
+    theirs = torch.from_dlpack(x)
+    assert theirs.data_ptr() == realized(x).address
+    theirs += 1
+    assert float(x[0, 0]) == 1.0
+    x[1, 1] = 100.0
+    x.block_until_ready()
+    assert float(theirs[1, 1]) == 100.0
+    turned = torch.arange(6.0, device="cuda").view(2, 3).t()
+    ours = xp.from_dlpack(turned)
+    assert realized(ours).address == turned.data_ptr()
+    assert_array_equal(np.asarray(ours), turned.cpu().numpy())
+    many = torch.ones(64 << 20, device="cuda")
+    for _ in range(50):
+        many = many * 1.0 + 1  # still running when we read
+    assert float(xp.max(xp.from_dlpack(many))) == 51.0
+    mine = xp.ones(64 << 20, dtype=xp.float32, device="cuda")
+    for _ in range(50):
+        mine = mine * 1.0 + 1
+        xp.realize(mine)
+    assert float(torch.from_dlpack(mine).max()) == 51.0
+
+
+def test_cupy_shares_memory_both_ways():
+    cupy = pytest.importorskip("cupy", reason="CuPy isn't installed")
+    x = on_gpu(np.arange(12.0).reshape(3, 4))
+    theirs = cupy.asarray(x)  # by __cuda_array_interface__
+    assert theirs.data.ptr == realized(x).address
+    turned = cupy.from_dlpack(x.T)
+    turned[0, 0] = -1
+    cupy.cuda.Device().synchronize()
+    assert float(x[0, 0]) == -1
+    assert realized(xp.from_dlpack(theirs)).address == theirs.data.ptr
+
+    class Only:
+        __cuda_array_interface__ = theirs.__cuda_array_interface__
+
+    assert realized(xp.asarray(Only(), copy=False)).address == theirs.data.ptr
+
+
+# -- hard use ------------------------------------------------------------------------------------------------
+
+
+def test_memory_that_runs_out():
+    first, kept = on_gpu(np.arange(1000.0)), []
+    with pytest.raises(MemoryError, match=r"\d+ bytes .* bytes are free"):
+        while True:
+            kept.append((xp.zeros(GIB, dtype=xp.float32, device="cuda") + len(kept)).block_until_ready())
+    assert float(kept[-1][7]) == len(kept) - 1 and float(first[999]) == 999
+    del kept
+    # What is free now is of another size and has to be given up first.
+    large = (xp.zeros(5 * GIB, dtype=xp.float32, device="cuda") + 5).block_until_ready()
+    assert float(large[3]) == 5
+    del large
+    assert xp.trim_memory() > 0
+
+
+def test_indices_out_of_bounds_are_told_whenever_somebody_reads():
+    wrong = xp.take(on_gpu(np.arange(10.0)), on_gpu([1, 20]))
+    xp.realize(wrong)
+    after = wrong + 1
+    xp.realize(after)
+    for array in (after, wrong, wrong):
+        with pytest.raises(IndexError, match=r"^take: "):
+            np.asarray(array)
+
+
+def test_a_fork_is_told():
+    x = on_gpu(np.arange(10.0))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            np.asarray(x + 1)
+            os.write(writing, b"computed")
+        except RuntimeError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert "forked" in os.read(reading, 1000).decode()
+    os.close(reading), os.close(writing)
+    assert float(x[9]) == 9.0
+
+
+def test_threads_share_a_gpu():
+    x, results = on_gpu(np.arange(10.0)), []
+
+    def work(factor: int) -> None:
+        results.extend(
+            np.array_equal(np.asarray(x * factor + 1), np.arange(10.0) * factor + 1) for _ in range(100)
+        )
+
+    threads = [threading.Thread(target=work, args=(factor,)) for factor in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 800
+
+
+def test_a_second_process_and_new_shapes_compile_nothing(tmp_path):
+    program = """
+import numpy as np, toonygrad as xp
+before = xp.counters()
+for size in (10, 1001, 70000):
+    x = xp.asarray(np.ones((size, 3), dtype="float32"), device="cuda")
+    float(xp.sum((x + 1) * size))
+    np.asarray(xp.cumulative_sum(x[:, 0]))
+    print((xp.counters() - before).kernels_compiled, end=" ")
+"""
+    environment = {**os.environ, "TOONYGRAD_CACHE_DIR": str(tmp_path)}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert len(set(printed[0][1:])) == 1 and int(printed[0][0]) > 0
+    assert printed[1] == ["0", "0", "0"]

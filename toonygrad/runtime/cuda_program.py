@@ -1,0 +1,457 @@
+"""Programs: neighbouring kernels of a plan on a GPU, handed to the driver in one call.
+
+cuda_plan.py gives a ProgramStep the kernels and views between two steps of other kinds. What happens from run
+to run is known when the plan is made but for the addresses of memory and the user's numbers, so those are all
+that a run hands over, and what kernels leave for each other has no object of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from toonygrad.codegen.cpu import Parameter
+from toonygrad.codegen.cuda import VECTOR_BYTES
+from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
+from toonygrad.config import counters
+from toonygrad.runtime.compile import scalar_bits
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
+from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.plan import RunStep, Slots, number_slot
+from toonygrad.schedule.fusion import Alias, Kernel, schedule
+from toonygrad.schedule.ranges import viewed
+from toonygrad.uop.node import UOp
+from toonygrad.uop.ops import Ops
+from toonygrad.uop.shape import contiguous_strides
+
+_WORD = np.dtype(np.int64)
+
+
+class Given(NamedTuple):
+    """Something a program is given anew for each run.
+
+    Attributes
+    ----------
+    kind : "memory" and "number" of a slot, or "block" of memory that the program takes
+    slot : of a block its number
+    part : of a complex number, 0 or 1
+    dtype : of a number
+    """
+
+    kind: str
+    slot: int
+    part: int | None = None
+    dtype: np.dtype | None = None
+
+
+class Place(NamedTuple):
+    """Memory as a program knows it: what it is given, and bytes from there; how elements lie."""
+
+    given: Given
+    offset: int
+    layout: Layout
+
+
+def given_place(slot: int, layout: Layout) -> Place:
+    """Memory that a slot holds when a program is run."""
+    return Place(Given("memory", slot), 0, layout)
+
+
+class Launch(NamedTuple):
+    """A Call of a kernel that isn't loaded yet."""
+
+    text: str
+    name: str
+    parameters: tuple[Parameter, ...]
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    arguments: tuple[tuple[Given | None, int], ...]
+
+
+class Clear(NamedTuple):
+    """Zeros over memory."""
+
+    place: Place
+
+
+@dataclass
+class _Block:
+    layout: Layout  # of what is first kept there
+    users: int = 1
+
+
+@dataclass
+class Written:
+    """A program as it is written down, step by step.
+
+    Attributes
+    ----------
+    unaligned : memory whose address is no multiple of VECTOR_BYTES
+    calls : what is to be done, in order
+    places : where the elements of each slot are
+    blocks : of memory to be taken; a step has one that was given back before if there is one of its size
+    vectors : memory whose alignment decided which kernels are here
+    checks : the words of each kernel that checks indices, and what they say
+    nbytes : of all results and temporaries
+    """
+
+    device: Device
+    unaligned: frozenset[Given]
+    calls: list[Launch | Clear] = field(default_factory=list)
+    places: dict[int, Place] = field(default_factory=dict)
+    blocks: list[_Block] = field(default_factory=list)
+    vectors: set[Given] = field(default_factory=set)
+    checks: list[tuple[Place, Sequence[tuple[str, int, int]]]] = field(default_factory=list)
+    nbytes: int = 0
+    _idle: dict[int, list[int]] = field(default_factory=dict)
+
+    def take(self, layout: Layout) -> Place:
+        """A block for a layout without gaps."""
+        self.nbytes += layout.nbytes
+        idle = self._idle.get(layout.size)
+        if idle:
+            number = idle.pop()
+            self.blocks[number].users = 1
+        else:
+            number = len(self.blocks)
+            self.blocks.append(_Block(layout))
+        return Place(Given("block", number), 0, layout)
+
+    def give_back(self, place: Place) -> None:
+        """One user fewer; memory that nobody uses any more is there for later steps."""
+        kind, number = place.given[:2]
+        if kind == "block":
+            block = self.blocks[number]
+            block.users -= 1
+            if not block.users:
+                self._idle.setdefault(block.layout.size, []).append(number)
+
+    def clear(self, place: Place) -> None:
+        """Zeros over a block."""
+        self.calls.append(Clear(place))
+
+    def view(self, slot: int, source: int, path: Sequence[UOp]) -> None:
+        """A slot that shows movement of another one."""
+        place = self.places[source]
+        offset, shape, strides = place.offset, place.layout.shape, place.layout.strides
+        for node in path:
+            found = viewed(node, shape, strides)
+            assert found is not None, "an alias is what strides can show"
+            offset += found[0]
+            shape, strides = node.shape, found[1]
+        self.places[slot] = Place(
+            place.given, offset, layout_of(self.device, place.layout.dtype, shape, strides)
+        )
+        if place.given.kind == "block":
+            self.blocks[place.given.slot].users += 1
+
+    def kernel(self, kernel: Kernel, source: CudaSource, slot: Mapping[UOp, int]) -> None:
+        """A kernel, and those that run before it on chunks."""
+        device = self.device
+        made = []
+        for node in kernel.writes:
+            # The parts of a concatenation write into one memory, which the first of them takes.
+            place = self.places.get(slot[node])
+            if place is None:
+                place = self.places[slot[node]] = self.take(layout_of(device, node.dtype, node.shape))
+            made.append(place)
+        temporaries = [self.take(layout_of(device, dtype, (size,))) for dtype, size in source.temporaries]
+        made += temporaries
+        words = None
+        if kernel.checks:
+            words = self.take(layout_of(device, _WORD, (len(kernel.checks),)))
+            self.clear(words)
+            self.checks.append((words, kernel.checks))
+        carries: list[Place] = []
+        if source.totals is not None:
+            totals = [
+                self.take(layout_of(device, carry.dtype, (carry.rows, carry.chunks)))
+                for carry in source.carries
+            ]
+            self._launch(kernel, source, slot, made, words, totals, "totals")
+            for own, carry in zip(totals, source.carries, strict=True):
+                carries.append(self._own(_scanning(carry), own))
+                self.give_back(own)
+        if source.before is not None:
+            self._launch(kernel, source, slot, made, words, (), "before")
+        self._launch(kernel, source, slot, made, words, carries)
+        for place in (*carries, *temporaries):
+            self.give_back(place)
+
+    def _own(self, made: tuple[Kernel, UOp, UOp], place: Place) -> Place:
+        """What a kernel of the engine's own makes of memory."""
+        kernel, given, result = made
+        source = generate_cuda(kernel)
+        assert source is not None
+        outside, self.places = self.places, {0: place}
+        self.kernel(kernel, source, {given: 0, result: 1})
+        inside, self.places = self.places, outside
+        return inside[1]
+
+    def _launch(
+        self,
+        kernel: Kernel,
+        source: CudaSource,
+        slot: Mapping[UOp, int],
+        made: Sequence[Place],
+        words: Place | None,
+        carries: Sequence[Place],
+        chunks: str | None = None,
+    ) -> None:
+        form: CudaSource | None = source if chunks is None else getattr(source, chunks)
+        assert form is not None
+        pointers = self._pointers(kernel, form, slot, made)
+        for name in form.aligned:
+            given, offset = pointers[name]
+            if given.kind == "memory":
+                self.vectors.add(given)
+            if offset % VECTOR_BYTES or given in self.unaligned:
+                plain = generate_cuda(kernel, vectors=False)
+                form = plain if chunks is None else getattr(plain, chunks)
+                assert form is not None
+                pointers = self._pointers(kernel, form, slot, made)
+                break
+        arguments: list[tuple[Given | None, int]] = list(pointers.values())
+        arguments += [(carry.given, carry.offset) for _, carry in zip(form.arguments.carries, carries)]
+        # Where no index is left to check, as into an axis of size one, a kernel takes no status.
+        if any(parameter.name == "status" for parameter in form.parameters):
+            assert words is not None
+            arguments.append((words.given, words.offset))
+        arguments += [(None, value) for value in form.arguments.integers.values()]
+        for node in form.arguments.numbers:
+            number, part = number_slot(node, kernel, slot)
+            arguments.append((Given("number", number, part, node.dtype), 0))
+        assert len(arguments) == len(form.parameters)
+        self.calls.append(Launch(form.text, form.name, form.parameters, *form.launch, tuple(arguments)))
+
+    def _pointers(
+        self, kernel: Kernel, source: CudaSource, slot: Mapping[UOp, int], made: Sequence[Place]
+    ) -> dict[str, tuple[Given, int]]:
+        found = {}
+        ordered = source.arguments.ordered_pointers()
+        for parameter, ((output, k, offset), pointer) in zip(source.parameters, ordered, strict=False):
+            if k < 0:  # temporaries stand behind the outputs
+                place = made[len(kernel.writes) + TEMPORARY - k]
+            else:
+                place = made[k] if output else self.places[slot[kernel.arrays[k]]]
+            found[parameter.name] = place.given, place.offset + offset * pointer.dtype.itemsize
+        return found
+
+
+def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
+    """The kernel that makes, of chunks' totals, those of all chunks up to each; the ARGUMENT that stands for
+    the totals; the result.
+    """
+    shape = (carry.rows, carry.chunks)
+    totals = UOp.new(Ops.ARGUMENT, (), (0, carry.dtype, shape, contiguous_strides(shape)))
+    node = UOp.new(Ops.SCAN, (totals,), (carry.op, 1))
+    (kernel,) = schedule({node: "a scan in chunks is put together"})
+    assert isinstance(kernel, Kernel)
+    return kernel, totals, node
+
+
+def _found(place: Place) -> tuple[int, int, Layout]:
+    return place.given.slot, place.offset, place.layout
+
+
+# -- run -----------------------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """A step of a plan inside a program, and the slots that nobody needs after it."""
+
+    step: Kernel | Alias
+    source: CudaSource | None
+    dead: tuple[int, ...]
+
+    def touched(self, slot: Mapping[UOp, int]) -> set[int]:
+        """The slots it reads and writes."""
+        return {slot[node] for node in (*self.step.reads, *self.step.writes)}
+
+
+class ProgramStep(RunStep):
+    """Kernels and views of a plan, one after another.
+
+    Parameters
+    ----------
+    parts : what it does
+    slot : of each stored node
+    read : where the elements of slots are that are filled before
+    kept : slots that somebody needs afterwards
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        parts: Sequence[Part],
+        slot: Mapping[UOp, int],
+        read: Mapping[int, Place],
+        kept: Collection[int],
+    ) -> None:
+        self._device, self._parts, self._slot, self._read, self._kept = device, parts, slot, read, kept
+        self.dead = tuple(number for part in parts for number in part.dead)
+        self._aligned = self._written(frozenset())
+        self._memory = tuple(read)
+        own = {n: place for n, place in self._aligned.places.items() if n in kept and n not in read}
+        # The slots it fills: which block or slot has the memory, the first byte there, and the layout.
+        self._results = [(n, *_found(place)) for n, place in own.items() if place.given.kind == "block"]
+        self._views = [(n, *_found(place)) for n, place in own.items() if place.given.kind != "block"]
+        self._checked: list[tuple[int, int, Layout, Sequence[tuple[str, int, int]]]] = []
+        self._forms: dict[frozenset[Given], _Form] = {}
+        self._form: _Form | None = None
+
+    @property
+    def places(self) -> dict[int, Place]:
+        """Where the elements of the slots it fills are, for later steps."""
+        return {
+            number: given_place(number, layout) for number, _, _, layout in (*self._results, *self._views)
+        }
+
+    @property
+    def checking(self) -> int:
+        """How many of its kernels check indices."""
+        return len(self._aligned.checks)
+
+    def leave_checks(self, slots: Sequence[int]) -> None:
+        """Fill these slots with the Checks of its kernels."""
+        self._checked = [
+            (number, place.given.slot, place.layout, checks)
+            for number, (place, checks) in zip(slots, self._aligned.checks, strict=True)
+        ]
+
+    def _written(self, unaligned: frozenset[Given]) -> Written:
+        slot = self._slot
+        written = Written(self._device, unaligned, places=dict(self._read))
+        for part in self._parts:
+            if isinstance(part.step, Alias):
+                written.view(slot[part.step.node], slot[part.step.view.node], part.step.view.path)
+            else:
+                assert part.source is not None
+                written.kernel(part.step, part.source, slot)
+            for number in part.dead:
+                if number not in self._kept and number in written.places:
+                    written.give_back(written.places[number])
+        return written
+
+    def run(self, values: Slots) -> None:
+        """Hand the kernels over, for the memory and the numbers in the slots."""
+        try:
+            blocks = self._launched(values)
+        except MemoryError:
+            if len(self._parts) == 1:
+                raise
+            # One after another they need memory of fewer sizes at once.
+            for step in self._one_by_one():
+                step.run(values)
+            return
+        for number, block, offset, layout in self._results:
+            memory = blocks[block]
+            values[number] = DeviceBuffer(layout, memory, memory.address + offset)
+        for number, source, offset, layout in self._views:
+            seen = values[source]
+            view = values[number] = DeviceBuffer(layout, seen.memory, seen.address + offset)
+            view.checks = seen.checks
+        for number, block, layout, checks in self._checked:
+            memory = blocks[block]
+            values[number] = Checks(DeviceBuffer(layout, memory, memory.address), checks)
+        for number in self.dead:
+            values[number] = None
+
+    def _launched(self, values: Slots) -> list[Memory]:
+        """The blocks that the program took, once it has been handed over."""
+        device = self._device
+        free = device.free
+        given = [values[number].address for number in self._memory]
+        form = self._form or self._ready(frozenset())
+        while True:
+            numbers = [bits(values[number].arg) for number, bits in form.numbers]
+            blocks = []
+            for size, layout in form.blocks:
+                try:
+                    address = free[size].pop()
+                except IndexError:
+                    address = device.fresh(layout)
+                blocks.append(Memory(device, address, size))
+            every = (*given, *numbers, *[memory.address for memory in blocks])
+            status = form.run(*every)
+            if not status:
+                break
+            if status == REPEATED:
+                form.program.repeat(*every)
+                break
+            if status != UNALIGNED:
+                device.driver.refuse(status)
+            form = self._ready(self._unaligned(values))
+        launches, nbytes = form.launches, form.nbytes
+        counters.kernels_launched += launches
+        counters.bytes_allocated += nbytes
+        return blocks
+
+    def _unaligned(self, values: Slots) -> frozenset[Given]:
+        return frozenset(
+            given for given in self._aligned.vectors if values[given.slot].address % VECTOR_BYTES
+        )
+
+    def _ready(self, unaligned: frozenset[Given]) -> _Form:
+        form = self._forms.get(unaligned)
+        if form is None:
+            written = self._written(unaligned) if unaligned else self._aligned
+            form = self._forms[unaligned] = _Form(self._device, written, self._memory)
+        self._form = form
+        return form
+
+    def _one_by_one(self) -> list[ProgramStep]:
+        """A program for each part."""
+        steps: list[ProgramStep] = []
+        read, slots = dict(self._read), iter([number for number, *_ in self._checked])
+        for k, part in enumerate(self._parts):
+            later = {number for other in self._parts[k + 1 :] for number in other.touched(self._slot)}
+            step = ProgramStep(self._device, [part], self._slot, read, later | set(self._kept))
+            step.leave_checks([next(slots) for _ in range(step.checking)])
+            read |= step.places
+            steps.append(step)
+        return steps
+
+
+class _Form:
+    """A program for memory that is aligned in one way, with its kernels loaded."""
+
+    def __init__(self, device: Device, written: Written, memory: Sequence[int]) -> None:
+        launches = [call for call in written.calls if isinstance(call, Launch)]
+        used = (given for call in launches for given, _ in call.arguments)
+        numbers = list(dict.fromkeys(given for given in used if given is not None and given.kind == "number"))
+        given = [Given("memory", number) for number in memory]
+        blocks = [Given("block", number) for number in range(len(written.blocks))]
+        order = {each: place for place, each in enumerate((*given, *numbers, *blocks), 1)}
+        calls = []
+        for call in written.calls:
+            if isinstance(call, Clear):
+                place = call.place
+                address = order[place.given], place.offset
+                calls.append(Call(None, (place.layout.nbytes, 1, 1), (1, 1, 1), (address,)))
+            else:
+                kernel = device.kernel(call.text, call.name, call.parameters)
+                arguments = tuple(
+                    (0 if each is None else order[each], added) for each, added in call.arguments
+                )
+                calls.append(Call(kernel, call.grid, call.block, arguments))
+        self.numbers = [(number.slot, _bits(number)) for number in numbers]
+        self.blocks = [(block.layout.size, block.layout) for block in written.blocks]
+        self.launches, self.nbytes = len(launches), written.nbytes
+        alignments = {order[each]: each in written.unaligned for each in written.vectors}
+        self.program = device.driver.program(device.number, len(order), calls, alignments)
+        self.run = self.program.run
+
+
+def _bits(number: Given) -> Callable[[Any], int]:
+    """What makes of a number of the user's what a kernel takes."""
+    dtype, part = number.dtype, number.part
+    assert dtype is not None
+    if part is None:
+        return partial(scalar_bits, dtype)
+    return lambda value: scalar_bits(dtype, value.imag if part else value.real)
