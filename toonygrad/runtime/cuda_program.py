@@ -203,17 +203,14 @@ class Written:
         carries: Sequence[Place],
         chunks: str | None = None,
     ) -> None:
-        form: CudaSource | None = source if chunks is None else getattr(source, chunks)
-        assert form is not None
+        form = _part_of(source, chunks)
         pointers = self._pointers(kernel, form, slot, made)
         for name in form.aligned:
             given, offset = pointers[name]
             if given.kind == "memory":
                 self.vectors.add(given)
             if offset % VECTOR_BYTES or given in self.unaligned:
-                plain = generate_cuda(kernel, vectors=False)
-                form = plain if chunks is None else getattr(plain, chunks)
-                assert form is not None
+                form = _part_of(generate_cuda(kernel, vectors=False), chunks)
                 pointers = self._pointers(kernel, form, slot, made)
                 break
         arguments: list[tuple[Given | None, int]] = list(pointers.values())
@@ -241,6 +238,13 @@ class Written:
                 place = made[k] if output else self.places[slot[kernel.arrays[k]]]
             found[parameter.name] = place.given, place.offset + offset * pointer.dtype.itemsize
         return found
+
+
+def _part_of(source: CudaSource | None, chunks: str | None) -> CudaSource:
+    """A kernel's source, or that of what runs before it on chunks, by its name."""
+    form = source if chunks is None else getattr(source, chunks)
+    assert isinstance(form, CudaSource)
+    return form
 
 
 def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
