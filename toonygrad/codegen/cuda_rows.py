@@ -168,7 +168,10 @@ class ThreadRows(ThreadReducing, Rows):
                 if not self.holds and room and longest <= held * MOST_THREADS:
                     self.holds = held
         each = self.holds or AHEAD * self.width
-        self.threads = min(MOST_THREADS if self.holds else BLOCK, power_of_two(-(-longest // each)))
+        threads = -(-longest // each)
+        # A part of a warp, whose lanes are halved again and again, or whole warps.
+        threads = power_of_two(threads) if threads <= WARP else -(-threads // WARP) * WARP
+        self.threads = min(MOST_THREADS if self.holds else BLOCK, threads)
 
     def _reads(self, work: Work, last: UOp | None) -> list[UOp]:
         """The memory along a row, or along one range, that `work` is computed from, but what is gathered."""
