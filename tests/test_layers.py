@@ -63,6 +63,7 @@ LATE = frozenset(
         "cuda_plan",
         "cuda_products",
         "cuda_program",
+        "cuda_routines",
         "cuda_scatter",
         "cuda_selection",
     )

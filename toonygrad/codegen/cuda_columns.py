@@ -35,9 +35,12 @@ from toonygrad.uop.shape import size_of
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
 NARROWEST = 8
-# Blocks that fill a GPU without chunks, and about as many as there are with them; the least rows of a chunk
-# for each of a block's threads that share a column; the fewest rows that are split, and the most chunks.
-ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 1024, 64, 1024, 512
+# Blocks that fill a GPU without chunks, and as many as there are at most, or some times as many, with them; the
+# least rows of a chunk for each of a block's threads that share a column; the fewest rows that are split, and
+# the most chunks.
+ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 512, 64, 1024, 512
+# Which part of the blocks that run at once must be there.
+SHARED_OUT = 0.9
 
 
 def fits(body: Body) -> bool:
@@ -121,8 +124,9 @@ class ThreadColumns(ThreadReducing):
         """
         across = blocks(vectors, most)
         wide = blocks(vectors, across)
-        rows = self.body.extents[self.body.reduces[0].src[-1]]
-        return across, wide, min(max(1, THREADS // wide), power_of_two(rows))
+        # Each thread has rows to read before it works on any.
+        rows = blocks(self.body.extents[self.body.reduces[0].src[-1]], AHEAD)
+        return across, wide, min(max(1, THREADS // wide), rows)
 
     def _chunk_length(self, stages: Sequence[Sequence[UOp]], many: int, high: int) -> int:
         """How far along the slowest reduced range a chunk reaches; 0 where rows are not split."""
@@ -132,7 +136,10 @@ class ThreadColumns(ThreadReducing):
             return 0
         # As many chunks as fill a GPU some times, but none is shorter than it takes to start.
         fewest = max(1, CHUNK_ROWS * high // size_of(extents[1:]))
-        length = max(fewest, -(-extents[0] * many // BLOCKS), -(-extents[0] // MOST_CHUNKS))
+        # All run at once, or twice as many: the more a part of them would wait, the longer the rest idles.
+        most = next((n for n in (1, 2, 3) if n * BLOCKS // many * many >= SHARED_OUT * n * BLOCKS), 4)
+        chunks = min(MOST_CHUNKS, most * BLOCKS // many)
+        length = max(fewest, blocks(extents[0], chunks))
         return length if length < extents[0] else 0
 
     def _count(self, over: UOp) -> UOp:

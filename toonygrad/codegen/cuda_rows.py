@@ -30,8 +30,9 @@ from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
-# Elements of a row that a thread holds, more where the row is long; and the bytes of registers for all of it.
-HELD, MOST_HELD, HELD_BYTES = 16, 32, 256
+# Elements of a row that a thread holds and the most threads that hold it, the first that has room: blocks of
+# 256 threads, of which several share a multiprocessor, wait less for one another. And the bytes of registers.
+HELD, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), 256
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
@@ -163,9 +164,9 @@ class ThreadRows(ThreadReducing, Rows):
         if self.vectors and single and longest % width == 0 and vectors:
             self.width = width
         if single and reads and not self.chunk_length:
-            for held in (HELD, MOST_HELD):
+            for held, most in HELD:
                 room = held * itemsize * (len(reads) + drafts) <= HELD_BYTES
-                if not self.holds and room and longest <= held * MOST_THREADS:
+                if not self.holds and room and longest <= held * most:
                     self.holds = held
         each = self.holds or AHEAD * self.width
         threads = -(-longest // each)
