@@ -127,12 +127,13 @@ def unique_all(x: Array, /) -> UniqueAll:
     -----
     The standard's "Set functions", `unique_all`.
     """
-    if _is_there(x):
-        order, place, starts = _starts_there("unique_all", x, True)
+    there = _starts_there("unique_all", x, True)
+    if there is not None:
+        sequence, place, starts = there
         chosen = record.gather(place, [starts], (0,), 0, "unique_all")
-        found = record.gather(order, [starts], (0,), 0, "unique_all")
-        inverse = _inverse_there(x, order, place)
-        return UniqueAll(from_node(chosen), from_node(found), inverse, _counts_there(place, starts))
+        found = record.gather(sequence, [starts], (0,), 0, "unique_all")
+        both = _inverse_there(x, sequence, place), _counts_there(place, starts)
+        return UniqueAll(from_node(chosen), from_node(found), *both)
     order, ordered = _order("unique_all", x)
     first = _first_of_equal(ordered)
     inverse = _inverse(x, order, first)
@@ -165,8 +166,9 @@ def unique_counts(x: Array, /) -> UniqueCounts:
     -----
     The standard's "Set functions", `unique_counts`.
     """
-    if _is_there(x):
-        _, place, starts = _starts_there("unique_counts", x, False)
+    there = _starts_there("unique_counts", x, False)
+    if there is not None:
+        _, place, starts = there
         chosen = record.gather(place, [starts], (0,), 0, "unique_counts")
         return UniqueCounts(from_node(chosen), _counts_there(place, starts))
     ordered = _ordered("unique_counts", x)
@@ -200,10 +202,11 @@ def unique_inverse(x: Array, /) -> UniqueInverse:
     -----
     The standard's "Set functions", `unique_inverse`.
     """
-    if _is_there(x):
-        order, place, starts = _starts_there("unique_inverse", x, True)
+    there = _starts_there("unique_inverse", x, True)
+    if there is not None:
+        sequence, place, starts = there
         chosen = record.gather(place, [starts], (0,), 0, "unique_inverse")
-        return UniqueInverse(from_node(chosen), _inverse_there(x, order, place))
+        return UniqueInverse(from_node(chosen), _inverse_there(x, sequence, place))
     order, ordered = _order("unique_inverse", x)
     first = _first_of_equal(ordered)
     return UniqueInverse(_made(x, ordered[first]), _inverse(x, order, first))
@@ -233,8 +236,9 @@ def unique_values(x: Array, /) -> Array:
     -----
     The standard's "Set functions", `unique_values`.
     """
-    if _is_there(x):
-        _, place, starts = _starts_there("unique_values", x, False)
+    there = _starts_there("unique_values", x, False)
+    if there is not None:
+        _, place, starts = there
         return from_node(record.gather(place, [starts], (0,), 0, "unique_values"))
     ordered = _ordered("unique_values", x)
     return _made(x, ordered[_first_of_equal(ordered)])
@@ -292,14 +296,16 @@ def _inverse(x: Array, order: np.ndarray, first: np.ndarray) -> Array:
 # -- on a GPU ------------------------------------------------------------------------------------------------
 
 
-def _is_there(x: Array) -> bool:
-    """Whether there are elements to look at on a GPU."""
-    return place_of(array_node("unique", x)) != DEVICE and x.size > 0
+def _starts_there(
+    call: str, x: Array, with_order: bool
+) -> tuple[record.Node, record.Node, record.Node] | None:
+    """Positions in the order of the elements (where asked for), the elements in it, and the first of each.
 
-
-def _starts_there(call: str, x: Array, with_order: bool) -> tuple[record.Node, record.Node, record.Node]:
-    """Positions in the order of the elements (where asked for), the elements in it, and the first of each."""
+    None where there is nothing to look at on a GPU.
+    """
     node = order = record.flat(array_node(call, x))
+    if place_of(node) == DEVICE or not node.shape[0]:
+        return None
     if node.dtype in dtypes.COMPLEX_FLOATING:
         order = beside(np.argsort(_elements(node), kind="stable"), node)
     elif with_order:
