@@ -139,7 +139,9 @@ def test_hermitian_eigenvectors(gpu, monkeypatch, dtype, stack, batched):
 @pytest.mark.parametrize("full", [True, False])
 @DTYPES
 @STACKS
-def test_svd(gpu, size, full, dtype, stack):
+@BATCHED
+def test_svd(gpu, monkeypatch, size, full, dtype, stack, batched):
+    monkeypatch.setattr(cuda_solver, "MOST_ROTATED", 32 if batched else 0)
     x, count = matrices(*stack, *size, dtype=dtype), min(size)
     before = xp.counters()
     found = la.svd(on_gpu(x), full_matrices=full)
@@ -220,6 +222,7 @@ SINGULAR, NOT_FINITE = np.zeros((3, 3)), np.diag([1.0, np.inf, 2.0])
         ("eig", NOT_FINITE, "Array must not contain infs or NaNs"),
         ("eigvals", np.full((2, 3, 3), np.nan), "Array must not contain infs or NaNs"),
         ("svd", np.full((3, 3), np.nan), "SVD did not converge"),
+        ("svdvals", np.full((2, 3, 3), np.nan), "SVD did not converge"),
         ("eigvalsh", np.full((2, 3, 3), np.nan), "Eigenvalues did not converge"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import generate_cuda
 from toonygrad.config import counters
 from toonygrad.runtime.device import Device, DeviceBuffer, host_window
@@ -50,11 +51,12 @@ def copy_into(target: DeviceBuffer, source: DeviceBuffer) -> None:
 
 
 def _step(target: DeviceBuffer, source: DeviceBuffer) -> Any:
-    key = (target.layout, source.strides)
+    aligned = not (target.address % VECTOR_BYTES or source.address % VECTOR_BYTES)
+    key = (target.layout, source.strides, aligned)
     if key not in _kept:
         if len(_kept) >= _MOST_KEPT:
             _kept.pop(next(iter(list(_kept))), None)
-        _kept[key] = _CopyKernel.made(target, source)
+        _kept[key] = _CopyKernel.made(target, source, aligned)
     return _kept[key]
 
 
@@ -69,9 +71,17 @@ class _CopyKernel:
         ]
         self._integers = list(source.arguments.integers.values())
 
+        names = [parameter.name for parameter in source.parameters]
+        self._aligned = [self._pointers[names.index(name)][1] for name in source.aligned]
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether its vectors stand where they may, if both arrays do."""
+        return not any(offset % VECTOR_BYTES for offset in self._aligned)
+
     @staticmethod
-    def made(target: DeviceBuffer, source: DeviceBuffer) -> _CopyKernel | None:
-        """The kernel; None where there is none for this layout."""
+    def made(target: DeviceBuffer, source: DeviceBuffer, aligned: bool) -> _CopyKernel | None:
+        """The kernel, with vectors if memory is aligned; None where there is none for this layout."""
         # As integers of the same size: nothing is converted, and NaNs keep their bits.
         itemsize = target.dtype.itemsize
         width = min(itemsize, 8)
@@ -102,8 +112,14 @@ class _CopyKernel:
             nodes=(),
             reason="copied",
         )
-        found = generate_cuda(kernel, vectors=False)
-        return None if found is None else _CopyKernel(target.place, found)
+        for vectors in (True, False) if aligned else (False,):
+            found = generate_cuda(kernel, vectors=vectors)
+            if found is None:
+                return None
+            copy = _CopyKernel(target.place, found)
+            if copy.is_aligned:
+                break
+        return copy
 
     def run(self, buffers: list[DeviceBuffer]) -> None:
         """Launch it on the target and the source."""
