@@ -165,7 +165,7 @@ def test_writing_by_arrays_as_numpy_has_it(data):
         address = realized(x).address
         ours, given_value = as_ours(key), on_gpu(value)
         before = counters_snapshot()
-        seen(x)[ours] = given_value
+        seen(x)[ours] = given_value if value.shape or data.draw(st.booleans()) else int(value)
         assert (counters_snapshot() - before).host_steps == 0
         seen(host)[key] = value
         assert_array_equal(np.asarray(x), host)
@@ -173,12 +173,12 @@ def test_writing_by_arrays_as_numpy_has_it(data):
 
 
 @pytest.mark.parametrize("compared", [0, 1 << 20], ids=["claimed", "compared"])
-@pytest.mark.parametrize("few", [0, 1 << 20], ids=["cleared one by one", "cleared"])
-def test_the_last_of_several_is_written(gpu, monkeypatch, compared, few):
+@pytest.mark.parametrize("most", [10_000, 40], ids=["few twice", "many twice"])
+def test_the_last_of_several_is_written(gpu, monkeypatch, compared, most):
     monkeypatch.setattr(cuda_scatter, "MOST_COMPARED", compared)
-    monkeypatch.setattr(cuda_scatter, "FEW_PLACES", few)
-    places = RANDOM.integers(0, 40, 700)
-    host, values = np.zeros((50, 2), complex), RANDOM.random((700, 2)) + 1j
+    monkeypatch.setattr(cuda_scatter, "IDLE_BLOCKS", 2)
+    places = RANDOM.integers(-most, most, 1200)
+    host, values = np.zeros((most, 2), complex), RANDOM.random((1200, 2)) + 1j
     x = on_gpu(host)
     x[on_gpu(places)] = on_gpu(values)
     host[places] = values
@@ -190,9 +190,10 @@ def test_kernels_that_a_write_takes(gpu):
     value, mask = on_gpu(np.arange(9)), on_gpu(LONG > 0)
     for write, kernels in (
         (lambda: x.__setitem__(mask, 7), 1),
-        (lambda: x.__setitem__(k, 7), 2),  # places, and the values to them
-        (lambda: x.__setitem__(k, value), 3),  # and which are the last
-        (lambda: x.__setitem__(k[:1], value[:1]), 2),
+        (lambda: x.__setitem__(k, 7), 2),  # one looks at the indices, and one writes
+        (lambda: x.__setitem__(k, value), 2),
+        (lambda: x.__setitem__((k,), x[::-1][:9]), 3),  # with a copy of the values
+        (lambda: x.__setitem__(on_gpu(np.arange(2000)), on_gpu(np.arange(2000))), 5),
     ):
         before = len(gpu.launches)
         write()
@@ -289,21 +290,58 @@ def test_interpreting_stays_on_the_host(gpu):
 
 
 def test_ptx():
-    number, byte, whole = np.dtype("u4"), np.dtype("u1"), np.dtype(np.int64)
+    number, byte, four, eight = np.dtype("u4"), np.dtype("u1"), np.dtype(np.int32), np.dtype(np.int64)
+    short, long = np.dtype("u2"), np.dtype("u8")
     for kernel in (
         cuda_selection._counting(),
         cuda_selection._storing(None, 1),
         cuda_selection._storing(number, 2),
-        cuda_scatter._filling(byte, 1, 3),
-        cuda_scatter._scattering(number, 2, np.dtype(np.int32), 2, 1, np.dtype(np.int32), 1, True),
-        cuda_scatter._scattering(number, 1, whole, 1, 0, byte, 0, False),
-        cuda_scatter._clearing(whole, whole),
-        cuda_scatter._comparing(whole),
+        cuda_selection._bisecting(),
+        cuda_scatter._filling(byte, 1, 3, True),
+        cuda_scatter._filling(long, 2, 0, False),
+        cuda_scatter._to_places(number, 2, 2),
+        cuda_scatter._looking((eight,), None),
+        cuda_scatter._looking((eight, byte), "last"),
+        cuda_scatter._looking((long, four), "bits"),
+        cuda_scatter._claiming((eight, four), four, False),
+        cuda_scatter._claiming((short,), eight, True),
+        cuda_scatter._writing(number, 1, (eight,), 1, 4, "all", True, True),
+        cuda_scatter._writing(long, 2, (four,), 0, 1, "single", False, False),
+        cuda_scatter._writing(byte, 1, (four, eight), 2, 4, "last", False, False),
+        cuda_scatter._writing(short, 1, (eight,), 1, 1, "int32", False, False),
     ):
         assert kernel.name in compile_ptx(kernel.text, kernel.name, kernel.parameters)
-    claiming = cuda_scatter._claiming(np.dtype(np.int32), np.dtype(np.int32))
-    ptx = compile_ptx(claiming.text, claiming.name, claiming.parameters)
-    assert "atom.global.max.s32" in ptx
+    for kernel, words in (
+        (cuda_scatter._claiming((eight,), four, True), "max.s32"),
+        (cuda_scatter._looking((eight,), "bits"), "or.b32"),
+    ):
+        assert f"atom.global.{words}" in compile_ptx(kernel.text, kernel.name, kernel.parameters)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int64", "uint64"])
+def test_indices_of_all_integers(gpu, dtype):
+    x, host = on_gpu(np.zeros(200)), np.zeros(200)
+    places = np.array([3, 199, 3, 0]).astype(dtype)
+    x[on_gpu(places)] = on_gpu(np.arange(4.0) + 1)
+    host[places] = np.arange(4.0) + 1
+    assert_array_equal(np.asarray(x), host)
+    x[on_gpu(np.array([200]).astype(dtype))] = 5.0
+    with pytest.raises(IndexError, match=r"^__setitem__: an index is out of bounds for axis 0 with size 200"):
+        float(x[0])
+    y = on_gpu(np.zeros(200))
+    y[on_gpu(np.array([2**64 - 1], np.uint64))] = 1.0
+    with pytest.raises(IndexError):
+        float(y[0])
+
+
+def test_long_rows(gpu):
+    x, host = on_gpu(np.zeros((5, 3, 1000))), np.zeros((5, 3, 1000))
+    values = RANDOM.random((4, 3, 1000))
+    x[on_gpu(np.array([1, 4, 1, 0]))] = on_gpu(values)
+    host[[1, 4, 1, 0]] = values
+    x[:, on_gpu(np.array([2, 0])), ::-1] = on_gpu(values[0, 0])
+    host[:, [2, 0], ::-1] = values[0, 0]
+    assert_array_equal(np.asarray(x), host)
 
 
 def test_memory_is_not_kept(gpu):

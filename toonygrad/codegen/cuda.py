@@ -202,13 +202,15 @@ def _atomic_type(operands: Sequence[Any]) -> Any:
     target, place, value = operands
     whole = isinstance(target, types.CPointer) and isinstance(target.dtype, types.Integer)
     same = whole and target.dtype == value and target.dtype.signed
-    return types.none if same and isinstance(place, types.Integer) else None
+    return value if same and isinstance(place, types.Integer) else None
 
 
-def _lower_atomic_maximum(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
-    target, place, value = operands
-    builder.atomic_rmw("max", builder.gep(target, [place]), value, "monotonic")
-    return context.get_dummy_value()
+def _lower_atomic(operation: str) -> Callable[..., Any]:
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        target, place, value = operands
+        return builder.atomic_rmw(operation, builder.gep(target, [place]), value, "monotonic")
+
+    return lower
 
 
 # -- loops ---------------------------------------------------------------------------------------------------
@@ -348,9 +350,14 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _word("store_vector", "sixteen bytes of scratch into memory"), _vector_type, _lower_vector
     ),
     "atomic_maximum": Word(
-        _word("atomic_maximum", "an element of memory becomes no less than a value, whoever else does so"),
+        _word("atomic_maximum", "an element of memory becomes no less than a value; what it was before"),
         _atomic_type,
-        _lower_atomic_maximum,
+        _lower_atomic("max"),
+    ),
+    "atomic_or": Word(
+        _word("atomic_or", "an element of memory gets the bits of a value; what it was before"),
+        _atomic_type,
+        _lower_atomic("or"),
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),
