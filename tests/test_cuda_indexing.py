@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import toonygrad as xp
+from toonygrad import writing
 from toonygrad.array import realized
 from toonygrad.config import counters_snapshot
 from toonygrad.runtime import cuda_scatter, cuda_selection
@@ -215,6 +216,15 @@ def test_what_is_written_outside_leaves_the_elements_and_is_found_by_readers(gpu
     y[on_gpu(np.array([1, 7]))] = 3.0
     memory.checks = ()
     assert_array_equal(memory.array, np.arange(5.0))
+
+
+def test_unread_checks_do_not_pile_up(gpu):
+    x, k = on_gpu(np.arange(5.0)), on_gpu(np.array([3]))
+    for step in range(3 * writing.MOST_CHECKS):
+        x[k] = float(step)
+        assert len(realized(x).checks) <= writing.MOST_CHECKS
+    assert_array_equal(np.asarray(x), [0, 1, 2, step, 4])
+    assert not realized(x).checks
 
 
 def test_keys_and_values_that_are_the_array_itself(gpu):

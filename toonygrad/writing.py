@@ -21,6 +21,9 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 
+# Writes whose indices nobody has looked at; before another one they are, so that a loop doesn't pile them up.
+MOST_CHECKS = 16
+
 
 def write_value(
     call: str,
@@ -150,6 +153,10 @@ def _scattered(
     if not size_of(found.found):
         return True
     indices = [_index(node, found.found) for node in found.indices]
+    memory = in_memory(views.current(cell))
+    if memory is not None and len(memory.arg.checks) >= MOST_CHECKS:
+        memory.arg.raise_if_outside()
+    del memory
     target = _target(cell, (*path, (record.slice_axes, found.parts)))
     checks = cuda_scatter.scatter(call, target, found.indexed, found.names, indices, values, found.distinct)
     if checks is not None:

@@ -19,7 +19,7 @@ from toonygrad.runtime.device import Checks, Device, DeviceBuffer
 from toonygrad.uop.shape import size_of
 
 THREADS = 256
-# Elements of a row that a thread writes one after another, where rows are long enough.
+# Elements that a thread has on their way at once; and how long rows are that it has so many of.
 AHEAD, LONG = 4, 128
 # Up to so many places are compared with one another; of more, one bit each says whether it has come before.
 MOST_COMPARED = 1024
@@ -64,7 +64,7 @@ def fill(target: DeviceBuffer, mask: DeviceBuffer, value: Values) -> None:
         kernel = _filling(word, parts, len(axes), value.memory is None)
         given = value.bits if value.memory is None else (value.memory.address,)
         arguments = [target.address, mask.address, *given, length, *_flat(axes)]
-        kernel.launch(target.place, (-(-length // THREADS), 1), (THREADS, 1), arguments)
+        kernel.launch(target.place, (-(-length // (THREADS * AHEAD)), 1), (THREADS, 1), arguments)
 
 
 def scatter_truths(target: DeviceBuffer, places: DeviceBuffer, values: DeviceBuffer) -> None:
@@ -257,10 +257,15 @@ _IN_TURN = f"""\
 @functools.cache
 def _filling(word: np.dtype, parts: int, axes: int, given: bool) -> TextKernel:
     stores = [f"out0[at + {n}] = " + (f"{word}(value{n})" if given else f"in0[{n}]") for n in range(parts)]
-    body = _EACH + _text(["if mask[number] != 0:"], 2) + _text(["at = 0", *_steps("number", axes)], 3)
+    first = f"block_x() * {THREADS * AHEAD} + thread_x()"
+    each = [f"for m in range({AHEAD}):", "    unrolled()", f"    number = {first} + m * {THREADS}"]
+    lines = [f"truths = uint8_scratch({AHEAD})", *each]
+    lines += ["    truths[m] = mask[minimum(number, length - 1)]", *each]
+    lines += ["    if number < length and truths[m] != 0:", "        at = 0"]
+    lines += [f"        {line}" for line in (*_steps("number", axes), *stores)]
     pointers = [("out0", word), ("mask", _BYTE), *([] if given else [("in0", word)])]
     integers = [f"value{n}" for n in range(parts)] if given else []
-    return TextKernel.made(body + _text(stores, 3), pointers, [*integers, "length", *_names(axes)])
+    return TextKernel.made(_text(lines, 1), pointers, [*integers, "length", *_names(axes)])
 
 
 @functools.cache
