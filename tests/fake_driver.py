@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+from fake_cub import FakeCub
+from fake_cufft import FakeCufft
 from simulator import Memory, simulate
 
 from toonygrad import devices
@@ -21,6 +23,9 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime.cuda_fft import Cufft
+from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
@@ -38,6 +43,7 @@ class FakeDriver(Driver):
     launches : names of the kernels launched
     has_library : whether there is one for products of matrices
     products : what it was asked for
+    libraries : those there are, by the class that calls them
     waits : (word, stream) for each order given to or taken from another library's stream
     """
 
@@ -55,6 +61,12 @@ class FakeDriver(Driver):
         self._done = [0] * self.count()
         self._thread = threading.local()
         self._running = threading.RLock()
+        later = lambda work: self._queue.append(work)  # noqa: E731 (each device has a list of its own)
+        self.libraries: dict[type[Any], Any] = {
+            Cufft: FakeCufft(later, self._found),
+            Cub: FakeCub(later, self._found),
+        }
+        self._opened: dict[tuple[int, type[Any]], Any] = {}
 
     @property
     def _queue(self) -> list[Callable[[], None]]:
@@ -165,6 +177,14 @@ class FakeDriver(Driver):
         offset, rest = divmod(address - memory.ctypes.data, dtype.itemsize)
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
+
+    def library(self, number: int, kind: type[Any]) -> Any:
+        loaded = self.libraries.get(kind)
+        if loaded is None:
+            return None
+        if (number, kind) not in self._opened:
+            self._opened[number, kind] = open_library(kind, loaded, self.stream(number))
+        return self._opened[number, kind]
 
     def program(
         self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]

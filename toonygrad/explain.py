@@ -153,6 +153,12 @@ def explain(*arrays: Array) -> Explanation:
     for pending in on_each_device(pending_nodes(map(node_of, arrays))):
         device = place_of(pending[0])
         roots = canonical(structure_of(pending, looking=True))
+        if device != DEVICE and settings.compile != "never":
+            from toonygrad.runtime.cuda_routines import in_words_of_libraries
+
+            slots = sum(node.op is Ops.ARGUMENT for node in toposort(*roots))
+            nodes, _ = in_words_of_libraries(roots, open_device(device), slots)
+            roots = dict(zip(nodes, roots.values()))
         steps = schedule(roots)
         seen: set[UOp] = set()
         mode = settings.compile
@@ -178,8 +184,9 @@ def _explained(
         in_library = device == DEVICE
         if isinstance(step, Routine) and device != DEVICE and mode != "never":
             from toonygrad.runtime.cuda_products import is_product
+            from toonygrad.runtime.cuda_routines import is_library_call
 
-            in_library = is_product(step, open_device(device))
+            in_library = is_library_call(step) or is_product(step, open_device(device))
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
         how = "library" if in_library else "on the host"

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from cuda.bindings import driver as cuda
@@ -19,9 +19,11 @@ from cuda.bindings import driver as cuda
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
 from toonygrad.runtime.cuda_launch import FUNCTIONS, Program, native_runner
-from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
+from toonygrad.runtime.cuda_libraries import Cublas, open_library
 from toonygrad.runtime.cuda_transfers import Transfers
 from toonygrad.runtime.driver import Call, DeviceMemoryError, DeviceUnavailable, Driver, Gemm
+
+_L = TypeVar("_L")
 
 # The least driver: of CUDA 12.0, for the PTX we write.
 OLDEST = 12000
@@ -87,8 +89,8 @@ class CudaDriver(Driver):
         self._connected: set[tuple[int, int]] = set()
         self._opening = threading.Lock()
         self._native: tuple[Mapping[str, int], Callable[..., int]] | None = None
-        self._cublas: dict[int, Cublas | None] = {}
-        self._opening_cublas = threading.Lock()
+        self._libraries: dict[tuple[int, type], Any] = {}
+        self._opening_library = threading.Lock()
 
     def count(self) -> int:
         """How many GPUs there are."""
@@ -231,18 +233,25 @@ class CudaDriver(Driver):
 
     # -- libraries -------------------------------------------------------------------------------------------
 
+    def library(self, number: int, kind: type[_L]) -> _L | None:
+        """The library, opened on our stream when this is first asked."""
+        which: Any = kind  # a Library, of which runtime/driver.py knows nothing
+        key = (number, which)
+        if key not in self._libraries:
+            with self._opening_library:
+                if key not in self._libraries:
+                    loaded = which.load()
+                    found = None if loaded is None else open_library(which, loaded, self.stream(number))
+                    self._libraries[key] = found
+        return self._libraries[key]
+
     def multiplies(self, number: int) -> bool:
         """Whether cuBLAS is installed and fits the driver."""
-        with self._opening_cublas:
-            if number not in self._cublas:
-                library = load_cublas()
-                found = None if library is None else open_cublas(library, self.stream(number))
-                self._cublas[number] = found
-        return self._cublas[number] is not None
+        return self.library(number, Cublas) is not None
 
     def multiply(self, number: int, gemm: Gemm, first: int, second: int, result: int) -> None:
         """Give products to cuBLAS."""
-        cublas = self._cublas[number]
+        cublas = self.library(number, Cublas)
         assert cublas is not None
         cublas.multiply(gemm, first, second, result)
 

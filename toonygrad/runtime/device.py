@@ -12,9 +12,9 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
+
+_T = TypeVar("_T")
 
 # Blocks start on a multiple of this and are no smaller: what CUDA's own allocators do, and enough for any
 # access.
@@ -446,30 +448,31 @@ class Device:
             with self._lock:
                 found = self._kernels.get(key)
                 if found is None:
-                    try:
-                        found = self.driver.kernel(self.number, text, name, parameters)
-                    except DeviceMemoryError:
-                        self.trim()
-                        found = self.driver.kernel(self.number, text, name, parameters)
+                    found = self.asked(self.driver.kernel, self.number, text, name, parameters)
                     self._kernels[key] = found
         return found
+
+    def asked(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """What `function` answers; where it finds no memory, what is kept for reuse is given up first."""
+        try:
+            return function(*arguments)
+        except DeviceMemoryError:
+            self.trim()
+            return function(*arguments)
+
+    def library(self, kind: type[_T]) -> _T | None:
+        """A library on this device, a subclass of cuda_libraries.Library; None where there is none."""
+        self.driver.use(self.number)
+        return self.asked(self.driver.library, self.number, kind)
 
     def multiplies(self) -> bool:
         """Whether there is a library for products of matrices."""
         self.driver.use(self.number)
-        try:
-            return self.driver.multiplies(self.number)
-        except DeviceMemoryError:
-            self.trim()
-            return self.driver.multiplies(self.number)
+        return self.asked(self.driver.multiplies, self.number)
 
     def multiply(self, gemm: Gemm, first: int, second: int, result: int) -> None:
         """Products of the matrices at these addresses, by the library."""
-        try:
-            self.driver.multiply(self.number, gemm, first, second, result)
-        except DeviceMemoryError:
-            self.trim()
-            self.driver.multiply(self.number, gemm, first, second, result)
+        self.asked(self.driver.multiply, self.number, gemm, first, second, result)
 
     def synchronize(self) -> None:
         """Wait until all work is done."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
 from toonygrad.codegen.cpu import Parameter
+
+# A subclass of cuda_libraries.Library.
+_L = TypeVar("_L")
 
 
 class DeviceUnavailable(RuntimeError):
@@ -181,6 +184,16 @@ class Driver(ABC):
             There is no memory left.
         RuntimeError
             Any other error.
+        """
+
+    @abstractmethod
+    def library(self, number: int, kind: type[_L]) -> _L | None:
+        """A library on the device's stream, loaded when this is first asked; None where there is none.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left for it.
         """
 
     @abstractmethod
