@@ -252,6 +252,7 @@ class FakeProgram:
 
     def run(self, *given: int) -> int:
         assert len(given) == self._values
+        self._driver.use(self._number)
         every = (0, *given)
         if any((every[which] % VECTOR_BYTES != 0) != bent for which, bent in self._alignments.items()):
             return UNALIGNED
