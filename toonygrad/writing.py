@@ -160,7 +160,7 @@ def _scattered(
     device: str,
 ) -> bool:
     """Whether a kernel has put elements where a key with arrays leads in a view of a cell on a GPU."""
-    if not views.strided(cell, path):
+    if path and not views.strided(cell, path):
         return False
     from toonygrad.runtime import cuda_scatter, cuda_selection
 
@@ -184,6 +184,8 @@ def _scattered(
         if size_of(found.found):
             _write_part(call, cell, path, found, written, device)
         return True
+    if any(part != (0, 1, size) for part, size in zip(found.parts, shape, strict=True)):
+        path = (*path, (record.slice_axes, found.parts))
     own = range(found.position, found.position + len(found.found))
     values = _laid_out(call, cell, written, found.shape, own, device)
     del written
@@ -194,7 +196,7 @@ def _scattered(
     if memory is not None and len(memory.arg.checks) >= MOST_CHECKS:
         memory.arg.raise_if_outside()
     del memory
-    target = _target(cell, (*path, (record.slice_axes, found.parts)))
+    target = _target(cell, path)
     checks = cuda_scatter.scatter(call, target, found.indexed, found.names, indices, values, found.distinct)
     if checks is not None:
         # A new node, so that views of before don't go on showing memory without the check.
@@ -256,6 +258,7 @@ def _laid_out(
 
 def _target(cell: views.Cell, path: tuple[views.Step, ...]) -> DeviceBuffer:
     """The part of a cell's memory that a path leads to, which is the cell's alone from now on."""
-    target = views.part(views.writable(cell), path)
+    buffer = views.writable(cell)
+    target = views.part(buffer, path) if path else buffer
     assert isinstance(target, DeviceBuffer)
     return target
