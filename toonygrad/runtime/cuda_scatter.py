@@ -121,7 +121,7 @@ def scatter(
         arguments = [last.address, *pointers, *found]
         _looking(kinds, "last").launch(device, (blocks, 1), (THREADS, 1), arguments)
     else:
-        bits = device.allocate((-(-size_of(sizes) // 32),), _WORD)
+        bits = device.allocate((-(-size_of(sizes) // 1024) * 32,), _WORD)
         device.driver.clear(device.number, bits.address, bits.nbytes)
         arguments = [bits.address, *pointers, *found]
         _looking(kinds, "bits").launch(device, (blocks, 1), (THREADS, 1), arguments)
@@ -321,8 +321,10 @@ def _looking(kinds: tuple[np.dtype, ...], ordering: str | None) -> TextKernel:
     if ordering == "bits":
         pointers.insert(0, ("bits", _WORD))
         lines += [f"if {_inside(count, 'i')}:", f"    place = {_place(count, 'i')}"]
-        lines.append("    bit = shift_left(int32(1), int32(place & 31))")
-        lines.append("    before = atomic_or(bits, shift_right(place, int64(5)), bit)")
+        # Neighbours have their bits in different words: threads of a warp would wait for one another.
+        lines.append("    bit = shift_left(int32(1), int32(shift_right(place, int64(5)) & 31))")
+        lines.append("    word = shift_right(place, int64(10)) * 32 + (place & 31)")
+        lines.append("    before = atomic_or(bits, word, bit)")
         lines += ["    if before & bit != 0:", f"        status[{count}] = 1"]
     return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length", *(f"size{k}" for k in range(count))])
 
