@@ -344,6 +344,29 @@ def test_indices_of_all_integers(gpu, dtype):
         float(y[0])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", 200),
+        ("int8", -100),
+        ("uint64", 2**64 - 1),
+        ("int64", -(2**63)),
+        ("bool", True),
+        ("float32", -1.5),
+        ("float64", -0.0),
+        ("complex64", -1.5 + 2j),
+        ("complex128", -1.5 - 2j),
+    ],
+)
+def test_one_number_for_all(gpu, dtype, value):
+    host = np.zeros(9, dtype)
+    x = on_gpu(host)
+    x[on_gpu(np.array([1, 1, -2]))] = value
+    x[on_gpu(np.arange(9) > 6)] = value
+    host[[1, 7, 8]] = value
+    assert np.asarray(x).tobytes() == host.tobytes()
+
+
 def test_long_rows(gpu):
     x, host = on_gpu(np.zeros((5, 3, 1000))), np.zeros((5, 3, 1000))
     values = RANDOM.random((4, 3, 1000))

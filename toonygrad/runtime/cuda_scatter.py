@@ -8,6 +8,7 @@ threads run in; where no place comes twice, which the first kernel finds, that c
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,8 +52,9 @@ class Values(NamedTuple):
     @staticmethod
     def single(value: np.ndarray) -> Values:
         """One element for all, on the host."""
-        words = value.reshape(1).view(_word(value.dtype)[0])
-        return Values(None, tuple(int(word.astype(np.uint64).view(np.int64)) for word in words))
+        content, width = value.tobytes(), _word(value.dtype)[0].itemsize
+        words = (content[start : start + width] for start in range(0, len(content), width))
+        return Values(None, tuple(int.from_bytes(word, sys.byteorder, signed=True) for word in words))
 
 
 def fill(target: DeviceBuffer, mask: DeviceBuffer, value: Values) -> None:
