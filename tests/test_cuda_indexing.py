@@ -220,11 +220,27 @@ def test_what_is_written_outside_leaves_the_elements_and_is_found_by_readers(gpu
 
 def test_unread_checks_do_not_pile_up(gpu):
     x, k = on_gpu(np.arange(5.0)), on_gpu(np.array([3]))
-    for step in range(3 * writing.MOST_CHECKS):
+    synchronized = gpu.synchronized
+    for step in range(2 * writing.MOST_CHECKS):
         x[k] = float(step)
+        assert len(realized(x).checks) == 1
+    assert gpu.synchronized == synchronized
+    for step in range(2 * writing.MOST_CHECKS):
+        x[k] = float(step)
+        x[:4][k] = float(step)
         assert len(realized(x).checks) <= writing.MOST_CHECKS
     assert_array_equal(np.asarray(x), [0, 1, 2, step, 4])
     assert not realized(x).checks
+    y = x * 1
+    xp.realize(y)
+    for place in (9, 1, 2):
+        x[on_gpu(np.array([place]))] = 7.0
+    assert_array_equal(np.asarray(y), [0, 1, 2, step, 4])
+    for _ in range(2):
+        with pytest.raises(IndexError, match=r"^__setitem__: an index is out of bounds for axis 0 with"):
+            IndexError, match=r"^__setitem__: an index is out of bounds for axis 0 with size 5"
+        ):
+            np.asarray(x)
 
 
 def test_keys_and_values_that_are_the_array_itself(gpu):
@@ -310,9 +326,9 @@ def test_ptx():
         cuda_scatter._filling(byte, 1, 3, True),
         cuda_scatter._filling(long, 2, 0, False),
         cuda_scatter._to_places(number, 2, 2),
-        cuda_scatter._looking((eight,), None),
-        cuda_scatter._looking((eight, byte), "last"),
-        cuda_scatter._looking((long, four), "bits"),
+        cuda_scatter._looking((eight,), None, True),
+        cuda_scatter._looking((eight, byte), "last", False),
+        cuda_scatter._looking((long, four), "bits", True),
         cuda_scatter._claiming((eight, four), four, False),
         cuda_scatter._claiming((short,), eight, True),
         cuda_scatter._writing(number, 1, (eight,), 1, 4, "all", True, True),
@@ -323,7 +339,7 @@ def test_ptx():
         assert kernel.name in compile_ptx(kernel.text, kernel.name, kernel.parameters)
     for kernel, words in (
         (cuda_scatter._claiming((eight,), four, True), "max.s32"),
-        (cuda_scatter._looking((eight,), "bits"), "or.b32"),
+        (cuda_scatter._looking((eight,), "bits", False), "or.b32"),
     ):
         assert f"atom.global.{words}" in compile_ptx(kernel.text, kernel.name, kernel.parameters)
 

@@ -22,7 +22,8 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 
-# Writes whose indices nobody has looked at; before another one they are, so that a loop doesn't pile them up.
+# Checks that nobody has looked at; before there are more somebody does, so that a loop doesn't pile them up.
+# Those of the same write again and again are one.
 MOST_CHECKS = 16
 
 
@@ -192,17 +193,14 @@ def _scattered(
     if not size_of(found.found):
         return True
     indices = [_index(node, found.found) for node in found.indices]
-    memory = in_memory(views.current(cell))
-    if memory is not None and len(memory.arg.checks) >= MOST_CHECKS:
-        memory.arg.raise_if_outside()
-    del memory
     target = _target(cell, path)
-    checks = cuda_scatter.scatter(call, target, found.indexed, found.names, indices, values, found.distinct)
-    if checks is not None:
-        # A new node, so that views of before don't go on showing memory without the check.
-        buffer = views.current(cell).arg
-        buffer.checks += (checks,)
-        cell._uop = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
+    buffer = views.current(cell).arg
+    if len(buffer.checks) >= MOST_CHECKS:
+        buffer.raise_if_outside()
+    where = (found.indexed, found.names, indices)
+    buffer.checks = cuda_scatter.scatter(call, target, *where, values, found.distinct, buffer.checks)
+    # A new node, so that views of before don't go on showing memory without the check.
+    cell._uop = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
     return True
 
 

@@ -88,8 +88,9 @@ def scatter(
     indices: Sequence[DeviceBuffer],
     values: Values,
     distinct: bool,
-) -> Checks | None:
-    """Put elements where indices say; the checks tell whether all were in bounds.
+    earlier: Sequence[Checks],
+) -> tuple[Checks, ...]:
+    """Put elements where indices say; the checks tell whether all were in bounds, also of writes before.
 
     Parameters
     ----------
@@ -99,35 +100,37 @@ def scatter(
     indices : for each of these a contiguous array of integers, all of one length
     values : of the target's data type
     distinct : whether no place comes twice
+    earlier : checks of the memory so far; where the last ones are alike, they go into the new ones
     """
     device = target.place
     count = size_of(indices[0].shape)
     sizes = [target.shape[axis] for axis in indexed]
     others = [axis for axis in range(len(target.shape)) if axis not in indexed]
     rest = size_of([target.shape[axis] for axis in others])
-    if not count:
-        return None
+    checks = [(call, axis, size) for axis, size in zip(names, sizes, strict=True)]
+    before = earlier[-1].unread(checks) if earlier else None
+    if before is not None and before.place is not device:
+        before = None
     kinds = tuple(index.dtype for index in indices)
     words = device.allocate((len(indices) + 1,), dtypes.INDEX)  # outside of each axis; and a place came twice
     device.driver.use(device.number)
     device.driver.clear(device.number, words.address, words.nbytes)
     pointers = [words.address, *(index.address for index in indices)]
     found = [count, *sizes]
+    looking = pointers if before is None else [*pointers, before.address]
     blocks = -(-count // THREADS)
     ordered = not distinct and values.step != 0 and count > 1
     last = bits = None
     if not ordered:
-        _looking(kinds, None).launch(device, (blocks, 1), (THREADS, 1), [*pointers, *found])
+        kernel, asked = _looking(kinds, None, before is not None), []
     elif count <= MOST_COMPARED:
         last = device.allocate((count,), _BYTE)
-        arguments = [last.address, *pointers, *found]
-        _looking(kinds, "last").launch(device, (blocks, 1), (THREADS, 1), arguments)
+        kernel, asked = _looking(kinds, "last", before is not None), [last.address]
     else:
         bits = device.allocate((-(-size_of(sizes) // 1024) * 32,), _WORD)
         device.driver.clear(device.number, bits.address, bits.nbytes)
-        arguments = [bits.address, *pointers, *found]
-        _looking(kinds, "bits").launch(device, (blocks, 1), (THREADS, 1), arguments)
-    checks = [(call, axis, size) for axis, size in zip(names, sizes, strict=True)]
+        kernel, asked = _looking(kinds, "bits", before is not None), [bits.address]
+    kernel.launch(device, (blocks, 1), (THREADS, 1), [*asked, *looking, *found])
     if rest:
         write = _Write(device, target, indexed, others, kinds, values)
         write.arguments = [*pointers, *found]
@@ -143,7 +146,8 @@ def scatter(
                 kernel = _claiming(kinds, owner.dtype, claim)
                 kernel.launch(device, (few, 1), (THREADS, 1), arguments)
             write.launch(count, rest, owner.dtype.name, owner.address)
-    return Checks(words.view(0, (len(indices),), (8,)), checks)
+    made = Checks(words.view(0, (len(indices),), (8,)), checks)
+    return (*(earlier if before is None else earlier[:-1]), made)
 
 
 class _Write:
@@ -308,12 +312,16 @@ def _inside(count: int, prefix: str) -> str:
 
 
 @functools.cache
-def _looking(kinds: tuple[np.dtype, ...], ordering: str | None) -> TextKernel:
+def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool) -> TextKernel:
     count = len(kinds)
     lines = _read(kinds, "number", "i")
+    if chained:
+        for k in range(count):
+            lines += [f"if number == 0 and before[{k}] != 0:", f"    status[{k}] = 1"]
     for k in range(count):
         lines += [f"if i{k} < 0 or i{k} >= size{k}:", f"    status[{k}] = 1"]
     pointers = [("status", dtypes.INDEX), *_index_pointers(kinds)]
+    pointers += [("before", dtypes.INDEX)] if chained else []
     if ordering == "last":
         pointers.insert(0, ("last", _BYTE))
         lines += [f"place = {_place(count, 'i')}", "is_last = 1", "for later in range(number + 1, length):"]
@@ -326,8 +334,8 @@ def _looking(kinds: tuple[np.dtype, ...], ordering: str | None) -> TextKernel:
         # Neighbours have their bits in different words: threads of a warp would wait for one another.
         lines.append("    bit = shift_left(int32(1), int32(shift_right(place, int64(5)) & 31))")
         lines.append("    word = shift_right(place, int64(10)) * 32 + (place & 31)")
-        lines.append("    before = atomic_or(bits, word, bit)")
-        lines += ["    if before & bit != 0:", f"        status[{count}] = 1"]
+        lines.append("    others = atomic_or(bits, word, bit)")
+        lines += ["    if others & bit != 0:", f"        status[{count}] = 1"]
     return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length", *(f"size{k}" for k in range(count))])
 
 
