@@ -186,6 +186,22 @@ def test_the_last_of_several_is_written(gpu, monkeypatch, compared, most):
     assert_array_equal(np.asarray(x), host)
 
 
+def test_memory_that_runs_out_leaves_the_elements(monkeypatch):
+    monkeypatch.setattr(cuda_scatter, "MOST_COMPARED", 1)
+    with fake_gpus(1 << 16) as driver:
+        host = np.arange(3000.0)
+        x, k = on_gpu(host), on_gpu(np.array([3, 3, 5], np.int32))
+        y = on_gpu(np.ones(3))
+        driver.limit = driver.used + 4096
+        with pytest.raises(MemoryError, match=r"cannot allocate [\d,]+ bytes on cuda:0"):
+            x[k] = y
+        driver.limit = 1 << 16
+        assert_array_equal(np.asarray(x), host)
+        x[k] = y
+        host[[3, 5]] = 1
+        assert_array_equal(np.asarray(x), host)
+
+
 def test_kernels_that_a_write_takes(gpu):
     x, k = on_gpu(LONG), on_gpu(np.arange(9))
     value, mask = on_gpu(np.arange(9)), on_gpu(LONG > 0)

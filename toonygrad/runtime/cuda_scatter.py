@@ -16,14 +16,15 @@ import numpy as np
 
 from toonygrad import dtypes
 from toonygrad.runtime.cuda_texts import TextKernel
-from toonygrad.runtime.device import Checks, Device, DeviceBuffer
+from toonygrad.runtime.device import Checks, DeviceBuffer
 from toonygrad.uop.shape import size_of
 
 THREADS = 256
 # Elements that a thread has on their way at once; and how long rows are that it has so many of.
 AHEAD, LONG = 4, 128
-# Up to so many places are compared with one another; of more, one bit each says whether it has come before.
-MOST_COMPARED = 1024
+# Up to so many indices are compared with one another, which takes microseconds, and more where there are so
+# many places that a number for each would be much memory. Of yet more a bit says whether any comes twice.
+MOST_COMPARED, MANY_PLACES, MOST_COMPARED_OF_MANY = 1 << 10, 1 << 26, 1 << 15
 # Blocks of the kernels that most of the time have nothing to do.
 IDLE_BLOCKS = 1024
 
@@ -119,57 +120,59 @@ def scatter(
     found = [count, *sizes]
     looking = pointers if before is None else [*pointers, before.address]
     blocks = -(-count // THREADS)
-    ordered = not distinct and values.step != 0 and count > 1
-    last = bits = None
-    if not ordered:
-        kernel, asked = _looking(kinds, None, before is not None), []
-    elif count <= MOST_COMPARED:
-        last = device.allocate((count,), _BYTE)
-        kernel, asked = _looking(kinds, "last", before is not None), [last.address]
-    else:
-        bits = device.allocate((-(-size_of(sizes) // 1024) * 32,), _WORD)
-        device.driver.clear(device.number, bits.address, bits.nbytes)
-        kernel, asked = _looking(kinds, "bits", before is not None), [bits.address]
-    kernel.launch(device, (blocks, 1), (THREADS, 1), [*asked, *looking, *found])
-    if rest:
-        write = _Write(device, target, indexed, others, kinds, values)
-        write.arguments = [*pointers, *found]
-        if last is not None:
-            write.launch(count, rest, "last", last.address)
+    # All memory is taken before anything is written.
+    ordering, asked, owner = None, [], None
+    if not distinct and values.step != 0 and count > 1:
+        length = size_of(sizes)
+        if count <= (MOST_COMPARED if length <= MANY_PLACES else MOST_COMPARED_OF_MANY):
+            ordering, memory = "last", device.allocate((count,), _BYTE)
         else:
-            write.launch(count, rest, "all" if bits is None else "single")
-        if bits is not None:
-            owner = device.allocate((size_of(sizes),), _WORD if count < 2**31 - 1 else dtypes.INDEX)
-            few = min(blocks, IDLE_BLOCKS)
+            owner = device.allocate((length,), _WORD if count < 2**31 - 1 else dtypes.INDEX)
+            ordering, memory = "bits", device.allocate((-(-length // 1024) * 32,), _WORD)
+            device.driver.clear(device.number, memory.address, memory.nbytes)
+        asked = [memory.address]
+    kernel = _looking(kinds, ordering, before is not None)
+    kernel.launch(device, (blocks, 1), (THREADS, 1), [*asked, *looking, *found])
+    write = _Write(target, indexed, others, values, kinds, pointers, found)
+    if rest and owner is None:
+        write.launch(count, rest, ordering or "all", asked)
+    elif rest and owner is not None:
+        write.launch(count, rest, "single", [])
+        few = min(blocks, IDLE_BLOCKS)
+        for claim in (False, True):
+            kernel = _claiming(kinds, owner.dtype, claim)
             arguments = [owner.address, *pointers, few * THREADS, *found]
-            for claim in (False, True):
-                kernel = _claiming(kinds, owner.dtype, claim)
-                kernel.launch(device, (few, 1), (THREADS, 1), arguments)
-            write.launch(count, rest, owner.dtype.name, owner.address)
+            kernel.launch(device, (few, 1), (THREADS, 1), arguments)
+        write.launch(count, rest, owner.dtype.name, [owner.address])
     made = Checks(words.view(0, (len(indices),), (8,)), checks)
     return (*(earlier if before is None else earlier[:-1]), made)
 
 
 class _Write:
-    """The kernel that writes, in its forms."""
+    """The kernel that writes, in its forms.
+
+    Parameters
+    ----------
+    pointers, found : what all kernels of a write are given of the indices
+    """
 
     def __init__(
         self,
-        device: Device,
         target: DeviceBuffer,
         indexed: Sequence[int],
         others: Sequence[int],
-        kinds: tuple[np.dtype, ...],
         values: Values,
+        kinds: tuple[np.dtype, ...],
+        pointers: Sequence[int],
+        found: Sequence[int],
     ) -> None:
-        self._device, self._target, self._kinds, self._values = device, target, kinds, values
-        word = _word(target.dtype)
-        self._word = word
+        self._target, self._values, self._kinds = target, values, kinds
+        self._pointers, self._found = pointers, found
+        self._word = _word(target.dtype)
         self._across = _axes(target, others)
-        self._steps = [target.strides[axis] // word[0].itemsize for axis in indexed]
-        self.arguments: list[int] = []
+        self._steps = [target.strides[axis] // self._word[0].itemsize for axis in indexed]
 
-    def launch(self, count: int, rest: int, whose: str, asked: int | None = None) -> None:
+    def launch(self, count: int, rest: int, whose: str, asked: Sequence[int]) -> None:
         """Write all elements or some.
 
         Parameters
@@ -189,13 +192,11 @@ class _Write:
             blocks = min(blocks, IDLE_BLOCKS)
         form = (values.memory is None, values.step == 0)
         kernel = _writing(*self._word, self._kinds, len(self._across), ahead, whose, *form)
-        pointers = [self._target.address, *([] if asked is None else [asked])]
-        pointers += [] if values.memory is None else [values.memory.address]
-        split = len(self._kinds) + 1
-        integers = [*self.arguments[split:], *self._steps, rest, blocks * high]
-        integers += values.bits if values.memory is None else (values.step, values.inner)
-        arguments = [*pointers, *self.arguments[:split], *integers, *_flat(self._across)]
-        kernel.launch(self._device, (blocks, 1), (width, high), arguments)
+        given = [] if values.memory is None else [values.memory.address]
+        told = values.bits if values.memory is None else (values.step, values.inner)
+        pointers = [self._target.address, *asked, *given, *self._pointers]
+        integers = [*self._found, *self._steps, rest, blocks * high, *told, *_flat(self._across)]
+        kernel.launch(self._target.place, (blocks, 1), (width, high), [*pointers, *integers])
 
 
 # -- layouts -------------------------------------------------------------------------------------------------
