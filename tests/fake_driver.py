@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 from fake_cub import FakeCub
 from fake_cufft import FakeCufft
+from fake_cusolver import FakeCublas, FakeCusolver
 from simulator import Memory, simulate
 
 from toonygrad import devices
@@ -25,6 +26,7 @@ from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
 from toonygrad.runtime.cuda_fft import Cufft
 from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_solver import CublasBatched, Cusolver, CusolverEigen
 from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
@@ -62,9 +64,13 @@ class FakeDriver(Driver):
         self._thread = threading.local()
         self._running = threading.RLock()
         later = lambda work: self._queue.append(work)  # noqa: E731 (each device has a list of its own)
+        cusolver = FakeCusolver(later, self._found)
         self.libraries: dict[type[Any], Any] = {
             Cufft: FakeCufft(later, self._found),
             Cub: FakeCub(later, self._found),
+            CublasBatched: FakeCublas(later, self._found),
+            Cusolver: cusolver,
+            CusolverEigen: cusolver,
         }
         self._opened: dict[tuple[int, type[Any]], Any] = {}
 
