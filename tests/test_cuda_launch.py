@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from toonygrad.runtime import cuda_graph
 from toonygrad.runtime.cuda_launch import CALLS_BEFORE_GRAPH, FUNCTIONS, Program, native_runner
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
 
@@ -289,6 +290,18 @@ def test_without_a_graph_it_goes_on_kernel_by_kernel(recorder):
         assert program.run(1, 2, 3) == 0
         assert [call[0] for call in recorder.calls if call[0] != "destroy"] == ["use", 11, "clear", 12]
     assert not recorder.launched
+
+
+def test_there_are_only_so_many_graphs(recorder, monkeypatch):
+    first = repeated(recorder)
+    recorder.nodes.clear()
+    monkeypatch.setattr(cuda_graph, "MOST_GRAPHS", len(cuda_graph._alive))
+    second = repeated(recorder)
+    assert not recorder.nodes and second.run(1, 2, 3) == 0
+    assert [call[0] for call in recorder.calls] == ["use", 11, "clear", 12]
+    del first
+    repeated(recorder)
+    assert len(recorder.nodes) == len(CALLS)
 
 
 def test_a_graph_that_fails_says_so(recorder):

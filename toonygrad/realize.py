@@ -29,6 +29,9 @@ MOST_PLANS = 4096
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
 _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 
+# What may be in memory, or a number, without having been computed.
+_NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
+
 _plans: dict[tuple, Plan] = {}
 
 
@@ -52,6 +55,10 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     MemoryError
         An output or intermediate result can't be had; what existed before is intact.
     """
+    if len(nodes) == 1 and (node := nodes[0]).realized is None and node.op not in _NOT_ALWAYS_PENDING:
+        _compute(nodes)  # most computations
+        assert node.realized is not None
+        return [node.realized]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
@@ -62,7 +69,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     return [node.realized or _memory(node) for node in nodes]
 
 
-def _compute(roots: list[UOp]) -> None:
+def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")

@@ -11,6 +11,11 @@ from typing import Any
 
 from toonygrad.runtime.driver import Call
 
+# The driver keeps up to 113 kB of a GPU's memory for each (H100, driver 580).
+MOST_GRAPHS = 512
+
+_alive: set[int] = set()
+
 
 class _KernelNode(ctypes.Structure):
     """CUDA_KERNEL_NODE_PARAMS_v2."""
@@ -55,6 +60,8 @@ class Graph:
         self._graph, self._exec = ctypes.c_void_p(), ctypes.c_void_p()
         self.address = 0
         self._words = array("q")
+        if len(_alive) >= MOST_GRAPHS:
+            return
         if self._call("cuGraphCreate", ctypes.byref(self._graph), ctypes.c_uint(0)):
             return
         every = (0, *given)
@@ -84,6 +91,7 @@ class Graph:
         ):
             return
         words[1] = self._exec.value or 0
+        _alive.add(words[1])
         self._words = array("q", words)
         self.address = self._words.buffer_info()[0]
 
@@ -95,6 +103,7 @@ class Graph:
         if sys.is_finalizing() or self._process != os.getpid():
             return
         if self._exec.value:
+            _alive.discard(self._exec.value)
             self._call("cuGraphExecDestroy", self._exec)
         if self._graph.value:
             self._call("cuGraphDestroy", self._graph)

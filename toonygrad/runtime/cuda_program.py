@@ -506,5 +506,7 @@ def _bits(number: Given) -> Callable[[Any], int]:
     dtype, part = number.dtype, number.part
     assert dtype is not None
     if part is None:
+        if dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize < 8):
+            return int
         return partial(scalar_bits, dtype)
     return lambda value: scalar_bits(dtype, value.imag if part else value.real)
