@@ -89,7 +89,8 @@ def _compute(roots: Sequence[UOp]) -> None:
         node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
         return
     computed = list(zip(stored, buffers, strict=True))
-    if use.several:
+    if use.several and len(stored) > len(roots):
+        # What stands above no memory is the CPU's wherever it was computed.
         computed = [each for each in computed if (device_of(each[0]) or DEVICE) == each[1].device]
     computed.sort(key=_sources_first)
     for node, buffer in computed:
