@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from toonygrad.runtime.driver import Call
@@ -98,9 +98,14 @@ class Graph:
     def _call(self, name: str, *arguments: Any) -> int:
         return ctypes.CFUNCTYPE(ctypes.c_int)(self._functions[name])(*arguments)
 
-    def __del__(self) -> None:
+    # Bound here, for an interpreter that ends has taken the modules apart before the last object dies.
+    def __del__(
+        self,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+        process: Callable[[], int] = os.getpid,
+    ) -> None:
         # What is still running of it is freed when it's done. CUDA doesn't work in a forked child.
-        if sys.is_finalizing() or self._process != os.getpid():
+        if is_finalizing() or self._process != process():
             return
         if self._exec.value:
             _alive.discard(self._exec.value)

@@ -285,10 +285,6 @@ def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
     return kernel, totals, node
 
 
-def _found(place: Place) -> tuple[int, int, Layout]:
-    return place.given.slot, place.offset, place.layout
-
-
 # -- run -----------------------------------------------------------------------------------------------------
 
 
@@ -328,9 +324,17 @@ class ProgramStep(RunStep):
         self._aligned = self._written(frozenset())
         self._memory = tuple(read)
         own = {n: place for n, place in self._aligned.places.items() if n in kept and n not in read}
-        # The slots it fills: which block or slot has the memory, the first byte there, and the layout.
-        self._results = [(n, *_found(place)) for n, place in own.items() if place.given.kind == "block"]
-        self._views = [(n, *_found(place)) for n, place in own.items() if place.given.kind != "block"]
+        results = [place for place in own.values() if place.given.kind == "block"]
+        # The blocks that outlive a run.
+        results += [place for place, _ in self._aligned.checks]
+        self._lasting = tuple(dict.fromkeys(place.given.slot for place in results))
+        # The slots it fills: which of those or which slot has the memory, the first byte, and the layout.
+        self._results, self._views = [], []
+        for n, (given, offset, layout) in own.items():
+            if given.kind == "block":
+                self._results.append((n, self._lasting.index(given.slot), offset, layout))
+            else:
+                self._views.append((n, given.slot, offset, layout))
         self._checked: list[tuple[int, int, Layout, Sequence[tuple[str, int, int]]]] = []
         self._forms: dict[frozenset[Given], _Form] = {}
         self._form: _Form | None = None
@@ -350,7 +354,7 @@ class ProgramStep(RunStep):
     def leave_checks(self, slots: Sequence[int]) -> None:
         """Fill these slots with the Checks of its kernels."""
         self._checked = [
-            (number, place.given.slot, place.layout, checks)
+            (number, self._lasting.index(place.given.slot), place.layout, checks)
             for number, (place, checks) in zip(slots, self._aligned.checks, strict=True)
         ]
 
@@ -401,8 +405,9 @@ class ProgramStep(RunStep):
             self._ready(frozenset(each for each in vectors if values[each.slot].address % VECTOR_BYTES))
 
     def handed_over(self, given: list[int], numbers: Sequence[Any]) -> list[Memory] | None:
-        """The blocks that the program took; None, and nothing has been done, where memory isn't aligned as it
-        was the last time.
+        """The blocks that outlive a run, once the program is handed over.
+
+        None, and nothing has been done, where memory isn't aligned as it was the last time.
 
         Parameters
         ----------
@@ -415,14 +420,26 @@ class ProgramStep(RunStep):
         for number, bits in form.numbers:
             given.append(bits(numbers[number].arg))
         blocks = []
-        for size, layout in form.blocks:
+        for size, layout in form.lasting:
             try:
                 address = free[size].pop()
             except IndexError:
                 address = device.fresh(layout)
             blocks.append(Memory(device, address, size))
             given.append(address)
-        status = form.run(*given)
+        passing, first = form.passing, len(given)
+        try:
+            for size, layout in passing:
+                try:
+                    given.append(free[size].pop())
+                except IndexError:
+                    given.append(device.fresh(layout))
+            status = form.run(*given)
+        finally:
+            # What comes later in the stream may have the others again at once. What was taken last goes back
+            # first, so that the next run has the same addresses.
+            for k in range(len(given) - 1, first - 1, -1):
+                free[passing[k - first][0]].append(given[k])
         if status:
             if status == UNALIGNED:
                 return None
@@ -454,7 +471,7 @@ class ProgramStep(RunStep):
         form = self._forms.get(unaligned)
         if form is None:
             written = self._written(unaligned) if unaligned else self._aligned
-            form = self._forms[unaligned] = _Form(self._device, written, self._memory)
+            form = self._forms[unaligned] = _Form(self._device, written, self._memory, self._lasting)
         self._form = form
         return form
 
@@ -472,14 +489,24 @@ class ProgramStep(RunStep):
 
 
 class _Form:
-    """A program for memory that is aligned in one way, with its kernels loaded."""
+    """A program for memory that is aligned in one way, with its kernels loaded.
 
-    def __init__(self, device: Device, written: Written, memory: Sequence[int]) -> None:
+    Attributes
+    ----------
+    numbers : for each number it is given the slot, and what makes bits of it
+    lasting, passing : size and layout of the blocks that outlive a run, and of those that don't
+    launches, nbytes : what counters count
+    """
+
+    def __init__(
+        self, device: Device, written: Written, memory: Sequence[int], lasting: Sequence[int]
+    ) -> None:
         launches = [call for call in written.calls if isinstance(call, Launch)]
         used = (given for call in launches for given, _ in call.arguments)
         numbers = list(dict.fromkeys(given for given in used if given is not None and given.kind == "number"))
         given = [Given("memory", number) for number in memory]
-        blocks = [Given("block", number) for number in range(len(written.blocks))]
+        passing = [number for number in range(len(written.blocks)) if number not in lasting]
+        blocks = [Given("block", number) for number in (*lasting, *passing)]
         order = {each: place for place, each in enumerate((*given, *numbers, *blocks), 1)}
         calls = []
         for call in written.calls:
@@ -494,7 +521,9 @@ class _Form:
                 )
                 calls.append(Call(kernel, call.grid, call.block, arguments))
         self.numbers = [(number.slot, _bits(number)) for number in numbers]
-        self.blocks = [(block.layout.size, block.layout) for block in written.blocks]
+        layouts = [block.layout for block in written.blocks]
+        self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
+        self.passing = [(layouts[number].size, layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
         self.program = device.driver.program(device.number, len(order), calls, alignments)
