@@ -190,8 +190,10 @@ def _scattered(
     places: DeviceBuffer = brought(realize_nodes([numbers])[0].arg, device).arg
     target = _target(cell, (*path, (record.slice_axes, found.parts)))
     # What earlier checks found is told here; whether these places are outside is seen by the kernel.
-    for checks in places.checks[:-1]:
-        checks.raise_if_outside()
+    for checks in places.checks:
+        words = checks.words
+        if words is not None and (checks is not places.checks[-1] or words.device != device):
+            checks.raise_if_outside()
     values = _laid_out(given, found.width)
     cuda_scatter.scatter(target, found.indexed, places, values, ordered=not found.distinct)
     if places.checks:

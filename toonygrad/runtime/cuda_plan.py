@@ -19,6 +19,7 @@ from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_products import ProductStep, is_product
 from toonygrad.runtime.cuda_program import Part, ProgramStep, given_place
+from toonygrad.runtime.cuda_routines import LibraryStep, in_words_of_libraries, is_library_call
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import InterpretedStep, Plan, RunStep, Slots, run_step
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, schedule
@@ -35,6 +36,7 @@ class CudaPlan(Plan):
     ----------
     uploads : slots of arguments that are on the host, which are copied first
     checks : slots in which steps leave the Checks of their kernels
+    scalars : numbers that are arguments behind those of the graph
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class CudaPlan(Plan):
         outputs: Sequence[int],
         uploads: Sequence[int],
         checks: Sequence[int],
+        scalars: Sequence[UOp] = (),
     ) -> None:
         super().__init__(steps, slots, outputs)
+        self._scalars = scalars
         self._device, self._uploads, self._checks = device, uploads, checks
 
     def run(self, leaves: Sequence[UOp]) -> list[Any]:
@@ -68,6 +72,7 @@ class CudaPlan(Plan):
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
+        values += self._scalars
         values += [None] * (self._slots - len(values))
         device = self._device
         for slot in self._uploads:
@@ -156,6 +161,10 @@ def make_cuda_plan(
             (),
         )
         return CudaPlan(place, [everything], count, [slot[root] for root in roots], on_host, ())
+    stored, scalars = in_words_of_libraries(roots, place, count)
+    roots = dict(zip(stored, roots.values()))
+    slot |= {node: node.arg[0] for node in toposort(*roots) if node.op is Ops.ARGUMENT}
+    count += len(scalars)
     steps = schedule(roots)
     for step in steps:
         for node in step.writes:
@@ -166,7 +175,7 @@ def make_cuda_plan(
         (step, cuda_source(step), tuple(slot[node] for node in dead))
         for step, dead in zip(steps, last_uses(steps, frozenset(roots)), strict=True)
     ]
-    outputs = [slot[root] for root in roots]
+    outputs = [slot[node] for node in stored]
     places = {
         node.arg[0]: given_place(node.arg[0], layout_of(place, node.dtype, node.shape, _bytes(node)))
         for node in arguments
@@ -195,12 +204,12 @@ def make_cuda_plan(
         count += program.checking
         places |= program.places
         made.append(program)
-    if len(made) == 1 and isinstance(made[0], ProgramStep) and not on_host:
+    if len(made) == 1 and isinstance(made[0], ProgramStep) and not (on_host or scalars):
         given = [node.arg[0] for node in arguments if node.arg[3] is not None]
         blocks = made[0].blocks(outputs, given)
         if blocks is not None:
             return SingleProgramPlan(place, made[0], count, outputs, blocks)
-    return CudaPlan(place, made, count, outputs, on_host, checks)
+    return CudaPlan(place, made, count, outputs, on_host, checks, scalars)
 
 
 def _bytes(argument: UOp) -> tuple[int, ...]:
@@ -243,6 +252,8 @@ def _run_step(device: Device, step: Step, slot: dict[UOp, int], dead: tuple[int,
         run = EmptyStep(device, step, slot)
     elif isinstance(step, Routine) and is_product(step, device):
         run = ProductStep(device, step, slot)
+    elif isinstance(step, Routine) and is_library_call(step):
+        run = LibraryStep(device, step, slot)
     else:
         reads = [slot[node] for node in step.reads]
         writes = [slot[node] for node in step.writes]
