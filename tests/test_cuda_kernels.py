@@ -191,7 +191,11 @@ def test_transposed_operands_are_read_along_their_rows() -> None:
     # Eight elements of each operand at once where the tile is whole, else one by one.
     assert ptx.count("ld.global.nc") == 2 * 9 and ptx.count("bar") >= 1 and ".local" not in ptx
     for shape in ((64, 64), (100, 77), (4, 96, 640)):
-        (other,) = sources(lambda x, y: xp.matrix_transpose(x) + y, *np.ones((2, *shape), np.float32)[:1], np.ones((*shape[:-2], shape[-1], shape[-2]), np.float32))
+        (other,) = sources(
+            lambda x, y: xp.matrix_transpose(x) + y,
+            *np.ones((2, *shape), np.float32)[:1],
+            np.ones((*shape[:-2], shape[-1], shape[-2]), np.float32),
+        )
         assert other.text == source.text or len(shape) == 3
 
 

@@ -1,6 +1,7 @@
 """The native function that hands programs to a driver, on a driver of Python functions: what it asks for."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import pytest
 
 from toonygrad.runtime import cuda_graph
 from toonygrad.runtime.cuda_launch import CALLS_BEFORE_GRAPH, FUNCTIONS, Program, native_runner
-from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.driver import FORKED, REPEATED, UNALIGNED, Call
 
 Word, Short = ctypes.c_int64, ctypes.c_uint32
 
@@ -211,6 +212,15 @@ def test_threads_run_one_program_at_once(recorder):
     assert launched == sorted(
         100 * number + 1000 * k + added for number in range(4) for k in range(50) for added in range(20)
     )
+
+
+def test_in_a_forked_child_nothing_is_launched(recorder):
+    program = recorder.program(1, [Call(11, (1, 1, 1), (1, 1, 1), ((1, 0),))])
+    child = os.fork()
+    if not child:
+        os._exit(0 if program.run(1) == FORKED and not recorder.calls else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert program.run(1) == 0
 
 
 # -- graphs --------------------------------------------------------------------------------------------------
