@@ -209,7 +209,7 @@ def test_transposed_operands_are_read_along_their_rows() -> None:
 def test_scans(shape: tuple[int, ...], dtype: str) -> None:
     array = integers(shape, dtype)
     for axis in range(len(shape)):
-        functions = [lambda x: xp.cumulative_sum(x * 2, axis=axis) - x]  # noqa: B023
+        functions = [lambda x: xp.cumulative_sum(x * 2, axis=axis) - x]  # noqa: B023 (called in this turn)
         if dtype != "complex64":
             functions.append(lambda x: xp.cumulative_prod(xp.astype(xp.sign(x), x.dtype), axis=axis))  # noqa: B023
         for function in functions:

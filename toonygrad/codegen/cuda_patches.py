@@ -233,7 +233,7 @@ class Patches(ThreadBuilder):
     # -- all elements together -------------------------------------------------------------------------------
 
     def _together(self, whole: UOp) -> list[UOp]:
-        """Statements for a patch that is whole; where a guard fails it counts as none, and nothing is stored."""
+        """Statements for a whole patch; where a guard fails it counts as none, and nothing is stored."""
         height, width = self._patch.height, self._patch.width
         i, j = (range_("i") if height > 1 else ZERO), (range_("j") if width > 1 else ZERO)
 
