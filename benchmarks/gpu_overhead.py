@@ -3,9 +3,10 @@
     python benchmarks/gpu_overhead.py                  # needs a GPU and the extra `cuda`
 
 Launches are asynchronous and what they compute takes no time worth mentioning, so this is the time that a
-call takes to return. Contenders take turns in one process and are waited for between turns. The loop in
-the first line is Python's own speed on the machine, on which everything here depends. Claims: a known expression
-of one kernel takes at most 12 us, recording included, and ten kernels of one schedule at most 60.
+call takes to return. Contenders take turns in one process and are waited for between turns. The loop in the
+first line is Python's own speed on the machine, on which everything here depends. Claims: a known
+expression of one kernel takes at most 12 us, recording included, and ten kernels of one schedule at most
+60.
 """
 
 import argparse
