@@ -159,7 +159,7 @@ def explain(*arrays: Array) -> Explanation:
             slots = sum(node.op is Ops.ARGUMENT for node in toposort(*roots))
             nodes, _ = in_words_of_libraries(roots, open_device(device), slots)
             roots = dict(zip(nodes, roots.values()))
-        steps = schedule(roots)
+        steps = schedule(roots, for_threads=device != DEVICE)
         seen: set[UOp] = set()
         mode = settings.compile
         if device == DEVICE and interprets_all(toposort(*roots), mode):

@@ -156,7 +156,7 @@ class Patches(ThreadBuilder):
             only_if(whole, self._together(whole)),
             only_if(inside & ~whole, [self._one_by_one()]),
         ]
-        return self.made(statements, grid, block, (), tuple(self._aligned))
+        return self.made(statements, grid, block, tuple(self._aligned))
 
     # -- which patch this thread's is ------------------------------------------------------------------------
 

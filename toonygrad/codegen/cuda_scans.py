@@ -120,7 +120,7 @@ class ThreadScan(ThreadReducing):
 
         statements = [*placed, *begins, self._tiles(reads, size, each_tile)]
         grid = (blocks(self._rows, high), -(-self._length // size) if size else 1, 1)
-        return self.made(statements, grid, (threads, high, 1), (), tuple(self.aligned))
+        return self.made(statements, grid, (threads, high, 1), tuple(self.aligned))
 
     def _adding(self, size: int) -> ThreadNest:
         """What leaves the totals of chunks of `size`, without handing on anything within a chunk."""
@@ -143,7 +143,7 @@ class ThreadScan(ThreadReducing):
         ]
         statements.append(only_if(self._inside & thread("thread_x").eq(0), stores))
         grid = (blocks(self._rows, high), -(-self._length // size), 1)
-        return self.made(statements, grid, (threads, high, 1), (), tuple(self.aligned))
+        return self.made(statements, grid, (threads, high, 1), tuple(self.aligned))
 
     # -- rows and their chunks -------------------------------------------------------------------------------
 

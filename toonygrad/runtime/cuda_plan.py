@@ -165,7 +165,7 @@ def make_cuda_plan(
     roots = dict(zip(stored, roots.values()))
     slot |= {node: node.arg[0] for node in toposort(*roots) if node.op is Ops.ARGUMENT}
     count += len(scalars)
-    steps = schedule(roots)
+    steps = schedule(roots, for_threads=True)
     for step in steps:
         for node in step.writes:
             if node not in slot:

@@ -17,19 +17,17 @@ import numpy as np
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
-from toonygrad.codegen.cuda_loops import ThreadCarry
-from toonygrad.codegen.loops import Partial
+from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
 from toonygrad.runtime.plan import RunStep, Slots, number_slot
 from toonygrad.schedule.fusion import Alias, Kernel, schedule
-from toonygrad.schedule.ranges import Index, viewed
-from toonygrad.schedule.trace import Output, range_named
+from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
-from toonygrad.uop.shape import contiguous_strides, size_of
+from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
 
@@ -153,21 +151,17 @@ class Written:
             self.blocks[place.given.slot].users += 1
 
     def kernel(self, kernel: Kernel, source: CudaSource, slot: Mapping[UOp, int]) -> None:
-        """A kernel, and those that combine what it leaves in chunks."""
+        """A kernel, and those that run before it on chunks."""
         device = self.device
-        partials = {each.output: each for each in source.partials}
-        made, pieces = [], []
-        for number, node in enumerate(kernel.writes):
-            chunks = partials.get(number)
-            if chunks is not None:
-                made.append(self.take(layout_of(device, chunks.dtype, (chunks.chunks, *node.shape))))
-                pieces.append((chunks, node, made[-1]))
-                continue
+        made = []
+        for node in kernel.writes:
             # The parts of a concatenation write into one memory, which the first of them takes.
             place = self.places.get(slot[node])
             if place is None:
                 place = self.places[slot[node]] = self.take(layout_of(device, node.dtype, node.shape))
             made.append(place)
+        temporaries = [self.take(layout_of(device, dtype, (size,))) for dtype, size in source.temporaries]
+        made += temporaries
         words = None
         if kernel.checks:
             words = self.take(layout_of(device, _WORD, (len(kernel.checks),)))
@@ -179,15 +173,14 @@ class Written:
                 self.take(layout_of(device, carry.dtype, (carry.rows, carry.chunks)))
                 for carry in source.carries
             ]
-            self._launch(kernel, source, slot, made, words, totals, of_totals=True)
+            self._launch(kernel, source, slot, made, words, totals, "totals")
             for own, carry in zip(totals, source.carries, strict=True):
                 carries.append(self._own(_scanning(carry), own))
                 self.give_back(own)
+        if source.before is not None:
+            self._launch(kernel, source, slot, made, words, (), "before")
         self._launch(kernel, source, slot, made, words, carries)
-        for place in carries:
-            self.give_back(place)
-        for chunks, node, place in pieces:
-            self.places[slot[node]] = self._own(_combining(chunks, node), place)
+        for place in (*carries, *temporaries):
             self.give_back(place)
 
     def _own(self, made: tuple[Kernel, UOp, UOp], place: Place) -> Place:
@@ -208,19 +201,16 @@ class Written:
         made: Sequence[Place],
         words: Place | None,
         carries: Sequence[Place],
-        of_totals: bool = False,
+        chunks: str | None = None,
     ) -> None:
-        form = source.totals if of_totals else source
-        assert form is not None
+        form = _part_of(source, chunks)
         pointers = self._pointers(kernel, form, slot, made)
         for name in form.aligned:
             given, offset = pointers[name]
             if given.kind == "memory":
                 self.vectors.add(given)
             if offset % VECTOR_BYTES or given in self.unaligned:
-                plain = generate_cuda(kernel, vectors=False)
-                form = plain and plain.totals if of_totals else plain
-                assert form is not None
+                form = _part_of(generate_cuda(kernel, vectors=False), chunks)
                 pointers = self._pointers(kernel, form, slot, made)
                 break
         arguments: list[tuple[Given | None, int]] = list(pointers.values())
@@ -242,41 +232,25 @@ class Written:
         found = {}
         ordered = source.arguments.ordered_pointers()
         for parameter, ((output, k, offset), pointer) in zip(source.parameters, ordered, strict=False):
-            place = made[k] if output else self.places[slot[kernel.arrays[k]]]
+            if k < 0:  # temporaries stand behind the outputs
+                place = made[len(kernel.writes) + TEMPORARY - k]
+            else:
+                place = made[k] if output else self.places[slot[kernel.arrays[k]]]
             found[parameter.name] = place.given, place.offset + offset * pointer.dtype.itemsize
         return found
 
 
-def _combining(partials: Partial, node: UOp) -> tuple[Kernel, UOp, UOp]:
-    """The kernel that makes an output of the values of its chunks; the ARGUMENT that stands for those; the
-    output.
-
-    Written as a kernel at once: the scheduler would store a reduction to one value before it is converted.
-    """
-    size = size_of(node.shape)
-    over, along = range_named("chunk"), range_named("element")
-    domain = (along,) if size > 1 else ()
-    chunks = UOp.new(Ops.ARGUMENT, (), (0, partials.dtype, (partials.chunks, size), (size, 1)))
-    coefficients = (size, 1)[: 1 + len(domain)]
-    value = UOp.new(Ops.ACCESS, (over, *domain), (0, partials.dtype, coefficients, 0))
-    total = UOp.new(Ops.REDUCE, (value, over), partials.op).cast(node.dtype)
-    kernel = Kernel(
-        outputs=(Output(node, total, Index(tuple((each, 1) for each in domain))),),
-        arrays=(chunks,),
-        numbers=(),
-        sizes=(),
-        outer=domain,
-        domain=domain,
-        extents={over: partials.chunks, along: size},
-        checks=(),
-        nodes=(),
-        reason="a reduction in chunks is combined",
-    )
-    return kernel, chunks, node
+def _part_of(source: CudaSource | None, chunks: str | None) -> CudaSource:
+    """A kernel's source, or that of what runs before it on chunks, by its name."""
+    form = source if chunks is None else getattr(source, chunks)
+    assert isinstance(form, CudaSource)
+    return form
 
 
 def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
-    """The kernel that makes, of each chunk's totals, those of all chunks up to it; as `_combining`."""
+    """The kernel that makes, of chunks' totals, those of all chunks up to each; the ARGUMENT that stands for
+    the totals; the result.
+    """
     shape = (carry.rows, carry.chunks)
     totals = UOp.new(Ops.ARGUMENT, (), (0, carry.dtype, shape, contiguous_strides(shape)))
     node = UOp.new(Ops.SCAN, (totals,), (carry.op, 1))
