@@ -259,6 +259,7 @@ class FakeProgram:
         every = (0, *given)
         if any((every[which] % VECTOR_BYTES != 0) != bent for which, bent in self._alignments.items()):
             return UNALIGNED
+        self._driver.use(self._number)
         for kernel, grid, block, arguments in self._calls:
             values = array("q", [every[which] + added for which, added in arguments])
             if kernel is None:

@@ -55,10 +55,15 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     MemoryError
         An output or intermediate result can't be had; what existed before is intact.
     """
-    if len(nodes) == 1 and (node := nodes[0]).realized is None and node.op not in _NOT_ALWAYS_PENDING:
-        _compute(nodes)  # most computations
-        assert node.realized is not None
-        return [node.realized]
+    if len(nodes) == 1:
+        (node,) = nodes
+        if node.realized is None and node.op not in _NOT_ALWAYS_PENDING:
+            _compute(nodes)  # most computations
+            assert node.realized is not None
+            return [node.realized]
+        memory = in_memory(node)
+        if memory is not None:
+            return [memory]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
