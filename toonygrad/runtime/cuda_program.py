@@ -7,9 +7,8 @@ that a run hands over, and what kernels leave for each other has no object of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
+from toonygrad.dtypes import REAL_PART
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
@@ -40,13 +40,11 @@ class Given(NamedTuple):
     kind : "memory" and "number" of a slot, or "block" of memory that the program takes
     slot : of a block its number
     part : of a complex number, 0 or 1
-    dtype : of a number
     """
 
     kind: str
     slot: int
     part: int | None = None
-    dtype: np.dtype | None = None
 
 
 class Place(NamedTuple):
@@ -221,8 +219,7 @@ class Written:
             arguments.append((words.given, words.offset))
         arguments += [(None, value) for value in form.arguments.integers.values()]
         for node in form.arguments.numbers:
-            number, part = number_slot(node, kernel, slot)
-            arguments.append((Given("number", number, part, node.dtype), 0))
+            arguments.append((Given("number", *number_slot(node, kernel, slot)), 0))
         assert len(arguments) == len(form.parameters)
         self.calls.append(Launch(form.text, form.name, form.parameters, *form.launch, tuple(arguments)))
 
@@ -391,8 +388,16 @@ class ProgramStep(RunStep):
         device = self._device
         free = device.free
         form = self._form or self._ready(frozenset())
-        for number, bits in form.numbers:
-            given.append(bits(numbers[number].arg))
+        for number, part in form.numbers:
+            node = numbers[number]
+            if part is not None:
+                given.append(_bits_of_part(node, part))
+                continue
+            try:
+                given.append(node.bits)
+            except AttributeError:
+                node.bits = scalar_bits(node.dtype, node.arg)
+                given.append(node.bits)
         blocks = []
         for size, layout in form.lasting:
             try:
@@ -467,7 +472,7 @@ class _Form:
 
     Attributes
     ----------
-    numbers : for each number it is given the slot, and what makes bits of it
+    numbers : for each number it is given the slot, and of a complex one the part
     lasting, passing : size and layout of the blocks that outlive a run, and of those that don't
     launches, nbytes : what counters count
     """
@@ -494,7 +499,7 @@ class _Form:
                     (0 if each is None else order[each], added) for each, added in call.arguments
                 )
                 calls.append(Call(kernel, call.grid, call.block, arguments))
-        self.numbers = [(number.slot, _bits(number)) for number in numbers]
+        self.numbers = [(number.slot, number.part) for number in numbers]
         layouts = [block.layout for block in written.blocks]
         self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
         self.passing = [(layouts[number].size, layouts[number]) for number in passing]
@@ -504,12 +509,6 @@ class _Form:
         self.run = self.program.run
 
 
-def _bits(number: Given) -> Callable[[Any], int]:
-    """What makes of a number of the user's what a kernel takes."""
-    dtype, part = number.dtype, number.part
-    assert dtype is not None
-    if part is None:
-        if dtype.kind in "bi" or (dtype.kind == "u" and dtype.itemsize < 8):
-            return int
-        return partial(scalar_bits, dtype)
-    return lambda value: scalar_bits(dtype, value.imag if part else value.real)
+def _bits_of_part(node: UOp, part: int) -> int:
+    """The real part of a complex SCALAR, or its imaginary one, as a kernel takes it."""
+    return scalar_bits(REAL_PART[node.dtype], node.arg.imag if part else node.arg.real)
