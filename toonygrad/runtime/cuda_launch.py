@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,6 @@ declare ptr @PyLong_FromLongLong(i64)
 declare ptr @PyErr_Occurred()
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
-
-define internal i64 @at(ptr %array, i64 %place) alwaysinline {
-  %address = getelementptr i64, ptr %array, i64 %place
-  %value = load i64, ptr %address
-  ret i64 %value
-}
 
 ; ---- the arguments of a call: given values and what is added to them ----
 define internal void @fill(ptr %arguments, i64 %count, ptr %given, ptr %values) {
@@ -383,6 +378,10 @@ fail:
 # Words of a program before its alignments, and which of them has its graph.
 _HEAD, _GRAPH_WORD = 8, 6
 
+# A word of an array, which the text above calls @at: written out, as no pass of LLVM is run on it.
+_AT = re.compile(r"%(\S+) = call i64 @at\(ptr (\S+), i64 (\S+)\)")
+_LOADED = r"%\1.at.place = getelementptr i64, ptr \2, i64 \3\n  %\1 = load i64, ptr %\1.at.place"
+
 # What is answered where a program is given another number of values than it takes.
 _REFUSED = -2
 
@@ -408,7 +407,7 @@ def native_runner(functions: Mapping[str, int]) -> Callable[..., int]:
         REST=VECTOR_BYTES - 1,
         METH_FASTCALL=_METH_FASTCALL,
     )
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(_AT.sub(_LOADED, text))
     machine = llvm.Target.from_default_triple().create_target_machine(opt=1, jit=True)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
