@@ -42,6 +42,12 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     IndexError
         Too many indices, or an object that is no index.
     """
+    if type(key) is tuple and len(key) == len(shape):
+        for each in key:
+            if type(each) is not slice:
+                break
+        else:  # what neighbours in a stencil are read by
+            return list(key)
     items: list[Item] = []
     open_at: int | None = None
     used = 0
@@ -86,16 +92,25 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step
     """
     slices: list[tuple[int, int, int]] = []
     result: list[int] = []
+    whole = same_axes = True
     for item in items:
-        if item is None:
+        if isinstance(item, slice):
+            size = shape[len(slices)]
+            part = _slice(call, item, size)
+            slices.append(part)
+            result.append(part[2])
+            if part != (0, 1, size):
+                whole = False
+        elif item is None:
             result.append(1)
-        elif isinstance(item, slice):
-            slices.append(_slice(call, item, shape[len(slices)]))
-            result.append(slices[-1][2])
+            same_axes = False
         elif isinstance(item, int):
             slices.append((_in_bounds(call, item, len(slices), shape[len(slices)]), 1, 1))
+            whole = same_axes = False
         else:
             return None
+    if same_axes:
+        return (() if whole else ((record.slice_axes, tuple(slices)),)), tuple(result)
     record.check_dimensions(call, len(result))
     steps: list[Step] = []
     if any(part != (0, 1, size) for part, size in zip(slices, shape, strict=True)):

@@ -22,7 +22,7 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
 from toonygrad.runtime.buffer import leased, other_pools
-from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
+from toonygrad.runtime.driver import REPEATED, DeviceMemoryError, Driver, Forked, Gemm, Runnable
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
@@ -463,6 +463,14 @@ class Device:
         """A library on this device, a subclass of cuda_libraries.Library; None where there is none."""
         self.driver.use(self.number)
         return self.asked(self.driver.library, self.number, kind)
+
+    def run(self, program: Runnable, *given: int) -> None:
+        """Hand over a program for these values, whose alignment doesn't matter to it."""
+        status = program.run(*given)
+        if status == REPEATED:
+            program.repeat(*given)
+        elif status:
+            self.driver.refuse(status)
 
     def multiplies(self) -> bool:
         """Whether there is a library for products of matrices."""
