@@ -25,6 +25,7 @@ from toonygrad.codegen.cuda_loops import (
     only_if,
     power_of_two,
     thread,
+    times,
     unrolled,
 )
 from toonygrad.codegen.cuda_windows import Stretch, Window, reads, settled, windows, writes
@@ -163,7 +164,7 @@ def _best(patch: Patch, sharing: bool) -> Patch | None:
 def _wide(patches: int) -> int:
     """How many threads of a block lie along a row: as many as leave few without a patch."""
     most = min(BLOCK, power_of_two(patches))
-    sizes = [size for size in (256, 128, 64, 32) if size <= most] or [most]
+    sizes = [most // part for part in (1, 2, 4, 8) if most // part >= 32 and patches < 4 * BLOCK] or [most]
     return min(sizes, key=lambda size: blocks(patches, size) * size)
 
 
@@ -176,7 +177,7 @@ class Patches(ThreadBuilder):
         self._patch, self._column = patch, over[-1]
         self._row = over[-2] if len(over) > 1 else None
         self._x, self._y = variable("x"), variable("y")
-        self._hop = thread("threads_x") * patch.width
+        self._hop = times(thread("threads_x"), patch.width)
         sizes = self.body.extents
         self._columns = self.arguments.size("columns", sizes[self._column])
         self._count = ZERO if self._row is None else self.arguments.size("rows", sizes[self._row])
@@ -197,17 +198,18 @@ class Patches(ThreadBuilder):
         """Statements that say which patch is this thread's, whether it has elements, grid and block."""
         patch, x = self._patch, self._x
         reach = self.body.extents[self._column] + (patch.first if patch.like is None else patch.width - 1)
-        wide = _wide(-(-reach // patch.width))
+        wide = min(BLOCK, power_of_two(-(-reach // patch.width)))
         number = thread("block_x") * thread("threads_x")
         if self._row is None:
             wide = max(32, wide)
-            start = (number * patch.height + thread("thread_x")) * patch.width
+            start = times(times(number, patch.height) + thread("thread_x"), patch.width)
             statements = [assign(x, start - patch.first if patch.first else start)]
             grid = (blocks(reach, wide * patch.width * patch.height), 1, 1)
             return statements, x < self._columns, grid, (wide, 1, 1)
+        wide = _wide(-(-reach // patch.width))
         high = BLOCK // wide
         statements, inside, sides = self._rows_placed(others, high)
-        start = (number + thread("thread_x")) * patch.width
+        start = times(number + thread("thread_x"), patch.width)
         if patch.like is not None:
             like = patch.like
             place = self.arguments.flat(True, like.array, [(self.atoms[a], c) for a, c in like.terms])
@@ -238,7 +240,7 @@ class Patches(ThreadBuilder):
             number = thread("block_z") * thread("blocks_y") + thread("block_y")
             sides = (blocks(count, layers), layers)
         self.atoms[row] = self._y
-        start = (number * thread("threads_y") + thread("thread_y")) * tall
+        start = times(number * thread("threads_y") + thread("thread_y"), tall)
         return [*statements, assign(self._y, start)], self._y < self._count, sides
 
     def _is_whole(self) -> UOp:
@@ -347,10 +349,11 @@ class _Held:
 
     def element(self, i: UOp, down: int, along: int, j: UOp) -> tuple[UOp, UOp]:
         """Array and place of an element so far from row `i` and column `j`."""
-        place = UOp.const((down - self._rows[0]) * self._pitch + along + self._before, dtypes.INDEX)
-        if i is not ZERO:
-            place = i * self._pitch + place
-        return self._array, place if j is ZERO else place + j * self.window.step
+        first = (down - self._rows[0]) * self._pitch + along + self._before
+        terms = [times(k, step) for k, step in ((i, self._pitch), (j, self.window.step)) if k is not ZERO]
+        if first or not terms:
+            terms.append(UOp.const(first, dtypes.INDEX))
+        return self._array, functools.reduce(operator.add, terms)
 
     def _pieces(self) -> Iterator[tuple[UOp, UOp, UOp, int]]:
         """For each load or store the place in the array, pointer and place in memory, and the length."""
