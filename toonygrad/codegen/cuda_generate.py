@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
+from toonygrad.codegen.cuda_lookback import ThreadLookback
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_one_pass import in_one_pass
 from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
-from toonygrad.codegen.cuda_scans import ThreadScan
+from toonygrad.codegen.cuda_scans import ThreadScan, across
 from toonygrad.codegen.cuda_tiles import ThreadTiles, transposed
 from toonygrad.codegen.loops import Partial
 from toonygrad.codegen.lower import Arguments, Body, lower
@@ -38,6 +39,7 @@ class CudaSource:
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, the kernel that leaves each chunk's own totals in the carries' memory, before those are
         scanned and this one runs
+    words : for each scan how many words of uint64 blocks publish what they have in, zero before a launch
     """
 
     text: str
@@ -50,6 +52,7 @@ class CudaSource:
     aligned: tuple[str, ...]
     carries: tuple[ThreadCarry, ...]
     totals: CudaSource | None
+    words: tuple[int, ...]
 
     @property
     def launch(self) -> tuple[Sides, Sides]:
@@ -89,6 +92,7 @@ def _source(nest: ThreadNest) -> CudaSource:
         nest.aligned,
         nest.carries,
         None if nest.totals is None else _source(nest.totals),
+        nest.words,
     )
 
 
@@ -98,13 +102,13 @@ def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
     if 0 in body.extents.values():
         return None
     if any(node.op is Ops.SCAN for node in toposort(*values)):
-        return ThreadScan(body, vectors=vectors).nest()
+        return ThreadScan(body).nest() if across(body) else ThreadLookback(body, vectors=vectors).nest()
     if body.reduces and runs_along_columns(body) and fits(body):
         return ThreadColumns(body, vectors=vectors).nest()
     if body.reduces:
         return ThreadRows(body, vectors=vectors).nest()
-    across = transposed(body)
-    if across is not None:
-        return ThreadTiles(body).nest(*across)
+    turned = transposed(body)
+    if turned is not None:
+        return ThreadTiles(body).nest(*turned)
     chosen = patch(body, vectors)
     return Elementwise(body).build() if chosen is None else Patches(body).nest(chosen)

@@ -62,6 +62,7 @@ class ThreadNest:
     aligned : names of pointers whose address must be a multiple of VECTOR_BYTES
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, what leaves each chunk's own totals where the carries will be
+    words : for each scan how many words blocks publish what they have in, zero before a launch
     """
 
     body: UOp
@@ -72,6 +73,7 @@ class ThreadNest:
     aligned: tuple[str, ...] = ()
     carries: tuple[ThreadCarry, ...] = ()
     totals: ThreadNest | None = None
+    words: tuple[int, ...] = ()
 
 
 def thread(word: str) -> UOp:
@@ -149,9 +151,10 @@ class ThreadBuilder(Builder):
         block: Sides,
         partials: tuple[Partial, ...] = (),
         aligned: tuple[str, ...] = (),
+        resident: int | None = None,
     ) -> ThreadNest:
-        """The nest from its statements."""
-        body = UOp.new(Ops.SINK, tuple(statements))
+        """The nest from its statements; `resident` blocks of BLOCK threads are to fit a multiprocessor."""
+        body = UOp.new(Ops.SINK, tuple(statements), resident)
         return ThreadNest(body, self.arguments, grid, block, partials, aligned)
 
 
