@@ -28,7 +28,7 @@ from toonygrad.codegen.cuda_loops import (
     times,
     unrolled,
 )
-from toonygrad.codegen.cuda_windows import Stretch, Window, reads, settled, windows, writes
+from toonygrad.codegen.cuda_windows import Stretch, Window, reads, settled, sharing, windows, writes
 from toonygrad.codegen.loops import FAST, ZERO, assign, guard_conditions, loop, range_, rewritten, variable
 from toonygrad.codegen.lower import Body
 from toonygrad.uop.node import UOp, toposort
@@ -43,6 +43,8 @@ HIGH, HIGH_SINGLE, MOST_OPERATIONS, SHORTEST = 2, 4, 1024, 4
 # Elements of one row that a thread has where memory is read at places that are computed: as many reads wait for
 # memory side by side.
 GATHERED = 8
+# Blocks of a stencil that are to fit a multiprocessor.
+RESIDENT: int | None = 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def patch(body: Body, vectors: bool) -> Patch | None:
     found = tuple(windows([*reads(values), *writes(body.stores)], row, column))
     single = Patch(1, 1, 0, None, found, values, stretches)
     room = max(1, MOST_OPERATIONS // len(toposort(*rewritten(values, FAST))))
-    sharing = any(len(window.downs) > 1 for window in found)
+    shared = sharing(found)
     if row is None and _gathers(values, column):
         return replace(single, height=min(GATHERED, room))
     if vectors and sum(len(window.places) for window in found if window.output) == len(body.stores):
@@ -121,8 +123,8 @@ def patch(body: Body, vectors: bool) -> Patch | None:
         width = VECTOR_BYTES // min(VECTOR_BYTES, power_of_two(largest))
         while width > 1:
             if width <= room and body.extents[column] >= SHORTEST * width:
-                height = _height(body, row, min(HIGH if sharing else 1, room // width))
-                best = _best(replace(single, width=width, height=height), sharing)
+                height = _height(body, row, min(HIGH if shared else 1, room // width))
+                best = _best(replace(single, width=width, height=height))
                 if best is not None:
                     return best
             width //= 2
@@ -141,7 +143,7 @@ def _height(body: Body, row: UOp | None, most: int) -> int:
     return most if row is None or body.extents[row] >= most else 1
 
 
-def _best(patch: Patch, sharing: bool) -> Patch | None:
+def _best(patch: Patch) -> Patch | None:
     """Of patches that begin elsewhere the one with the fewest loads and stores, if results come in vectors."""
     starts = {
         (window.first + along) % patch.width
@@ -151,7 +153,7 @@ def _best(patch: Patch, sharing: bool) -> Patch | None:
     }
     candidates = [replace(patch, first=first) for first in sorted({0, *starts})]
     candidates = [each for each in candidates if each.in_vectors(True)]
-    if not sharing:
+    if not sharing(patch.windows):
         # Nothing is lost if each row begins elsewhere.
         whole = [each for each in candidates if each.in_whole_vectors()]
         outputs = [window for window in patch.windows if window.output and window.step == 1]
@@ -188,9 +190,10 @@ class Patches(ThreadBuilder):
             *placed,
             assign(whole, self._is_whole()),
             only_if(whole, self._together(whole)),
-            only_if(inside & ~whole, [self._one_by_one()]),
+            only_if(inside & ~whole, self._partly()),
         ]
-        return self.made(statements, grid, block, (), tuple(self._aligned))
+        resident = RESIDENT if self._row is not None and sharing(patch.windows) else None
+        return self.made(statements, grid, block, (), tuple(self._aligned), resident)
 
     # -- which patch this thread's is ------------------------------------------------------------------------
 
@@ -315,7 +318,40 @@ class Patches(ThreadBuilder):
         fast = each(rewritten(computed, FAST))
         return [*loads, *check, only_if(whole, [*fast, *stores])]
 
-    # -- one after the other ---------------------------------------------------------------------------------
+    # -- those that exist ------------------------------------------------------------------------------------
+
+    def _partly(self) -> list[UOp]:
+        """Statements for a patch that isn't whole."""
+        values = [store.value for store in self.body.stores]
+        elements = self._patch.width * self._patch.height
+        short = len(toposort(*values)) * elements <= MOST_OPERATIONS
+        if self._row is None or not short or guard_conditions(values):
+            return [self._one_by_one()]
+        return self._clamped()
+
+    def _clamped(self) -> list[UOp]:
+        """Statements that compute all elements of a row, in the place of those that don't exist others, and
+        store some.
+
+        Every row has such patches, and one element after the other waits for memory each time.
+        """
+        width, height = self._patch.width, self._patch.height
+        i, j = range_("i"), range_("j")
+        self._stand_at(i, j)
+        x, y = self.atoms[self._column], self.atoms[self._row] if self._row is not None else ZERO
+        inside = (x >= 0) & (x < self._columns) & (y < self._count)
+        singles = [self.store(store) for store in self.body.stores]
+        self.atoms[self._column] = x.alu(Ops.MINIMUM, self._columns - 1).alu(Ops.MAXIMUM, 0)
+        if self._row is not None:
+            self.atoms[self._row] = y.alu(Ops.MINIMUM, self._count - 1)
+        computed, stores = [], []
+        for store, single in zip(self.body.stores, singles, strict=True):
+            (value,) = self.concrete(store.value)
+            element = (UOp.new(Ops.SCRATCH, (), (self.name("some"), value.dtype, width)), j)
+            computed.append(UOp.new(Ops.STORE, (*element, value)))
+            stores.append(UOp.new(Ops.STORE, (*single.src[:2], UOp.new(Ops.LOAD, element))))
+        rows = [unrolled(j, width, computed), unrolled(j, width, [only_if(inside, stores)])]
+        return [loop(i, ZERO, UOp.const(height, dtypes.INDEX), rows)]
 
     def _one_by_one(self) -> UOp:
         """The statement that goes through those elements of a patch that exist."""

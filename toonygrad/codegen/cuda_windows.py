@@ -165,6 +165,11 @@ def windows(uses: Iterable[Use], row: UOp | None, column: UOp) -> list[Window]:
     return found
 
 
+def sharing(found: Iterable[Window]) -> bool:
+    """Whether an element is read for several rows."""
+    return any(len(window.downs) > 1 for window in found)
+
+
 class Stretch(NamedTuple):
     """The values of a range for which something holds: from `begin` on up to `end`, None where it has none."""
 
