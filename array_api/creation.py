@@ -114,7 +114,18 @@ def asarray(
         return _on_the_host(call, obj, device, copy, target)
     if copy is False:
         raise ValueError(f"{call}: what is on the CPU can't be on {place} without a copy")
-    return _at(place, _on_the_host(call, obj, device, None, target))
+    return _sent(call, obj, device, place, target)
+
+
+def _sent(call: str, obj: Any, device: str | None, place: str, target: np.dtype | None) -> Array:
+    """What is on the host, on a GPU: other libraries' memory isn't copied first, and converted there."""
+    if isinstance(obj, _SEQUENCES) or (isinstance(obj, Scalar) and not isinstance(obj, np.generic)):
+        return _at(place, _on_the_host(call, obj, device, None, target))
+    foreign = _foreign(call, obj, device, None)
+    if not (dtypes.is_supported(foreign.dtype) and foreign.dtype.isnative and foreign.flags.aligned):
+        return _at(place, from_foreign(call, foreign, target))
+    there = _at(place, from_foreign(call, foreign, copy=False))
+    return there if target is None else from_node(converted(call, node_of(there), target))
 
 
 def _at(place: str, made: Array) -> Array:
@@ -176,7 +187,8 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     if place is not None and place != DEVICE:
         if copy is False:
             raise BufferError(f"{call}: what is on the CPU can't be on {place} without a copy")
-        return _at(place, from_foreign(call, _exported(call, x, None, copy)))
+        seen = _exported(call, x, None, copy)
+        return _at(place, from_foreign(call, seen, copy=not seen.flags.aligned))
     foreign = _exported(call, x, device, copy)
     unaligned = not foreign.flags.aligned
     if copy is False and unaligned:
@@ -202,7 +214,7 @@ def _exported(call: str, x: Any, device: str | None, copy: bool | None) -> np.nd
             raise TypeError(f"{call}: {type(x).__name__} has no {method}")
     with _exporting(call, x):
         place = x.__dlpack_device__()
-    elsewhere = place != _CPU
+    elsewhere = place[0] not in (exchange.CPU, exchange.CUDA_HOST)
     if elsewhere and (device is None or copy is False):
         raise BufferError(
             f"{call}: the memory of {type(x).__name__} is on device {place}, not on the CPU, {_CPU}"
@@ -288,11 +300,9 @@ def _default_dtype(types: set[type]) -> np.dtype:
 
 def _from_gpu(call: str, obj: Any, device: str | None, copy: bool | None, dtype: np.dtype | None) -> Array:
     """Memory of another library on a GPU: copied there unless that isn't wanted, or brought to `device`."""
-    with _exporting(call, obj) if hasattr(obj, "__dlpack__") else nullcontext():
-        if hasattr(obj, "__dlpack__"):
-            memory = exchange.from_dlpack(call, obj)
-        else:
-            memory = exchange.from_cuda_array_interface(call, obj)
+    shares = hasattr(obj, "__dlpack__")
+    with _exporting(call, obj) if shares else nullcontext():
+        memory = (exchange.from_dlpack if shares else exchange.from_cuda_array_interface)(call, obj)
     place = memory.device if device is None else chosen(call, device)
     same = (dtype is None or dtype == memory.dtype) and place == memory.device
     if copy is False and not same:

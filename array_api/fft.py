@@ -381,7 +381,7 @@ def rfftn(
     call = "rfftn"
     node, along, sizes = _several(call, x, s, axes, norm)
     node = _transformed(call, "rfft", node, sizes[-1], along[-1], norm)
-    for axis, size in zip(along[:-1], sizes[:-1]):
+    for axis, size in zip(reversed(along[:-1]), reversed(sizes[:-1])):
         node = _transformed(call, "fft", node, size, axis, norm)
     return from_node(node)
 

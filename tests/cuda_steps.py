@@ -13,6 +13,7 @@ from simulator import Memory, simulate
 import toonygrad as xp
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
+from toonygrad.codegen.cuda_loops import TEMPORARY
 from toonygrad.runtime import plan
 from toonygrad.runtime.buffer import Buffer, pool
 from toonygrad.runtime.plan import CompiledStep, RunStep, Slots
@@ -38,16 +39,13 @@ class SimulatedStep(RunStep):
             self._host.dead = self.dead
             self._host.run(values)
             return
-        partials = {partial.output: partial for partial in source.partials}
         made = []
-        for number, node in enumerate(kernel.writes):
+        for node in kernel.writes:
             buffer = values[slot[node]]
-            if number in partials:
-                chunks = partials[number]
-                buffer = pool.allocate((chunks.chunks, *node.shape), chunks.dtype)
-            elif buffer is None:
+            if buffer is None:
                 buffer = values[slot[node]] = pool.allocate(node.shape, node.dtype)
             made.append(buffer)
+        made += [Buffer(np.full(size, 3, dtype)) for dtype, size in source.temporaries]
         for parameter, memory in zip(source.parameters, self._pointers(source, made, values), strict=False):
             if parameter.name in source.aligned and memory.offset * memory.array.itemsize % VECTOR_BYTES:
                 source = self.source = generate_cuda(kernel, vectors=False)
@@ -64,16 +62,12 @@ class SimulatedStep(RunStep):
                 rows = array.reshape(carry.rows, carry.chunks)
                 rows[...] = plan._COMBINE[carry.op].accumulate(rows, axis=1)
         carries += [np.zeros(count, np.uint64) for count in source.words]
+        if source.before is not None:
+            self._simulate(source.before, made, values, (), status)
         self._simulate(source, made, values, carries, status)
         for (call, axis, size), outside in zip(kernel.checks, status, strict=True):
             if outside:
                 raise IndexError(f"{call}: an index is out of bounds for axis {axis} with size {size}")
-        for number, partial in partials.items():
-            node = kernel.writes[number]
-            combine = plan._COMBINE[partial.op]
-            with np.errstate(all="ignore"):
-                whole = np.asarray(combine.reduce(made[number].array, axis=0)).astype(node.dtype)
-            values[slot[node]] = Buffer(whole)
         for place in self.dead:
             values[place] = None
 
@@ -98,7 +92,10 @@ class SimulatedStep(RunStep):
     def _pointers(self, source: CudaSource, made: Sequence[Buffer], values: Slots) -> list[Any]:
         arguments = []
         for (output, k, offset), pointer in source.arguments.ordered_pointers():
-            array = (made[k] if output else values[self._slot[self._kernel.arrays[k]]]).array
+            if k < 0:
+                array = made[len(self._kernel.writes) + TEMPORARY - k].array
+            else:
+                array = (made[k] if output else values[self._slot[self._kernel.arrays[k]]]).array
             element = np.dtype(np.uint8) if pointer.dtype == np.bool_ else pointer.dtype
             arguments.append(_memory(array, element, offset))
         return arguments

@@ -1,17 +1,21 @@
 """A driver of GPUs that aren't there: their memory is the host's, and kernels run in the simulator.
 
-Work is put off until somebody waits for it, as on a GPU, so that who reads too early reads garbage.
+Work is put off until somebody waits for it, as on a GPU, so that who reads too early reads garbage. Each
+device has a queue of its own, so that who doesn't let one wait for another reads garbage too.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+from fake_cub import FakeCub
+from fake_cufft import FakeCufft
 from simulator import Memory, simulate
 
 from toonygrad import devices
@@ -19,6 +23,9 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime.cuda_fft import Cufft
+from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
@@ -31,10 +38,12 @@ class FakeDriver(Driver):
     Attributes
     ----------
     allocations : address to the bytes there
-    limit : bytes of each device
+    places : address to the device it is on
+    limit : bytes of all devices
     launches : names of the kernels launched
     has_library : whether there is one for products of matrices
     products : what it was asked for
+    libraries : those there are, by the class that calls them
     waits : (word, stream) for each order given to or taken from another library's stream
     """
 
@@ -47,7 +56,22 @@ class FakeDriver(Driver):
         self.products: list[Gemm] = []
         self.waits: list[tuple[str, int]] = []
         self.synchronized = 0
-        self._queue: list[Callable[[], None]] = []
+        self.places: dict[int, int] = {}
+        self._queues: list[list[Callable[[], None]]] = [[] for _ in range(self.count())]
+        self._done = [0] * self.count()
+        self._thread = threading.local()
+        self._running = threading.RLock()
+        later = lambda work: self._queue.append(work)  # noqa: E731 (each device has a list of its own)
+        self.libraries: dict[type[Any], Any] = {
+            Cufft: FakeCufft(later, self._found),
+            Cub: FakeCub(later, self._found),
+        }
+        self._opened: dict[tuple[int, type[Any]], Any] = {}
+
+    @property
+    def _queue(self) -> list[Callable[[], None]]:
+        """That of the device which the thread uses."""
+        return self._queues[self._thread.number]
 
     def count(self) -> int:
         return 2
@@ -56,13 +80,18 @@ class FakeDriver(Driver):
         return "sm_90"
 
     def device_of(self, address: int) -> int:
-        return 0
+        return next(
+            self.places[start]
+            for start, memory in self.allocations.items()
+            if start <= address < start + memory.nbytes
+        )
 
     def stream(self, number: int) -> int:
         return 1000 + number
 
     def use(self, number: int) -> None:
         assert 0 <= number < self.count()
+        self._thread.number = number
 
     def allocate(self, number: int, nbytes: int) -> int:
         if self.used + nbytes > self.limit:
@@ -72,9 +101,12 @@ class FakeDriver(Driver):
         start = -whole.ctypes.data % ALIGNMENT
         memory = whole[start : start + nbytes]
         self.allocations[memory.ctypes.data] = memory
+        self.places[memory.ctypes.data] = number
         return memory.ctypes.data
 
     def free(self, number: int, address: int) -> None:
+        assert self.places[address] == number == self._thread.number
+
         def work() -> None:
             self.used -= self.allocations.pop(address).nbytes
 
@@ -95,6 +127,12 @@ class FakeDriver(Driver):
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
+        assert self.device_of(target) == self.device_of(source) == number == self._thread.number
+        self._queue.append(lambda: ctypes.memmove(target, source, nbytes))
+
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        assert (self.device_of(target), self.device_of(source)) == (number, other)
+        assert number == self._thread.number != other
         self._queue.append(lambda: ctypes.memmove(target, source, nbytes))
 
     def clear(self, number: int, address: int, nbytes: int) -> None:
@@ -111,15 +149,17 @@ class FakeDriver(Driver):
         block: tuple[int, int, int],
         arguments: int,
     ) -> None:
+        assert number == self._thread.number
         text, name, parameters = kernel
         self.launches.append(name)
         places = (ctypes.c_int64 * len(parameters)).from_address(arguments)
-        given = [self._argument(parameter, place) for parameter, place in zip(parameters, places)]
+        given = [self._argument(number, parameter, place) for parameter, place in zip(parameters, places)]
         self._queue.append(lambda: simulate(text, name, parameters, grid, block, [make() for make in given]))
 
-    def _argument(self, parameter: Parameter, place: int) -> Callable[[], Any]:
+    def _argument(self, number: int, parameter: Parameter, place: int) -> Callable[[], Any]:
         if parameter.kind == "pointer":
             address = ctypes.c_int64.from_address(place).value
+            assert self.device_of(address) == number, "a kernel is given memory of another device"
             return lambda: self._pointer(address, parameter.dtype)
         dtype = np.dtype(np.int64) if parameter.kind == "integer" else parameter.dtype
         value = np.frombuffer(ctypes.string_at(place, dtype.itemsize), dtype)[0]
@@ -138,6 +178,14 @@ class FakeDriver(Driver):
         assert not rest, "a pointer is not aligned to its elements"
         return Memory(memory.view(dtype), offset)
 
+    def library(self, number: int, kind: type[Any]) -> Any:
+        loaded = self.libraries.get(kind)
+        if loaded is None:
+            return None
+        if (number, kind) not in self._opened:
+            self._opened[number, kind] = open_library(kind, loaded, self.stream(number))
+        return self._opened[number, kind]
+
     def program(
         self, number: int, values: int, calls: Sequence[Call], alignments: Mapping[int, bool]
     ) -> FakeProgram:
@@ -155,18 +203,34 @@ class FakeDriver(Driver):
 
     def synchronize(self, number: int) -> None:
         self.synchronized += 1
-        queue, self._queue = self._queue, []
-        for work in queue:
-            work()
+        self._run(number, self._given(number))
+
+    def _given(self, number: int) -> int:
+        return self._done[number] + len(self._queues[number])
+
+    def _run(self, number: int, until: int) -> None:
+        """Do a device's work, up to that which was given to it as the last of so many."""
+        with self._running:  # the simulator has one thread at a time
+            while self._done[number] < until:
+                self._done[number] += 1
+                self._queues[number].pop(0)()
 
     def synchronize_all(self, number: int) -> None:
         self.synchronize(number)
 
     def let_wait(self, number: int, stream: int) -> None:
         self.waits.append(("lets wait", stream))
+        self._order(number, stream - 1000)
 
     def wait_for(self, number: int, stream: int) -> None:
         self.waits.append(("waits for", stream))
+        self._order(stream - 1000, number)
+
+    def _order(self, first: int, second: int) -> None:
+        """What is given to one device from now on is done after all that was given to another."""
+        if first != second and {first, second} <= set(range(self.count())):
+            count = self._given(first)
+            self._queues[second].append(lambda: self._run(first, count))
 
 
 class FakeProgram:

@@ -7,8 +7,9 @@ import ctypes
 import enum
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,15 @@ class Flag(enum.Enum):
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
     CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
+    CU_MEM_LOCATION_TYPE_DEVICE = 1
+    CU_MEM_ACCESS_FLAGS_PROT_READWRITE = 3
 
 
 class Pretending(ModuleType):
     """cuda.bindings.driver with memory on the host; copies happen when somebody waits for them."""
 
     CUresult = Result
+    CUmemLocationType = CUmemAccess_flags = Flag
     CUstream_flags = CUevent_flags = CUdevice_attribute = CUpointer_attribute = Flag
     CU_MEMHOSTALLOC_PORTABLE = 1
     CUstream = int
@@ -50,30 +54,37 @@ class Pretending(ModuleType):
         self.memory: dict[int, Any] = {}
         self.status = Result.CUDA_SUCCESS
         self.init, self.version = Result.CUDA_SUCCESS, 13000
+        self.reachable = 1
         self.pending: list[tuple[int, int, int]] = []
+        self.lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cu"):
             raise AttributeError(name)
-        answers = {
-            "cuDriverGetVersion": (self.version,),
-            "cuDeviceGetCount": (1,),
-            "cuDeviceGet": (0,),
-            "cuDevicePrimaryCtxRetain": ("context",),
-            "cuStreamCreate": (4711,),
-            "cuEventCreate": (len(self.calls),),
-            "cuMemGetInfo": (1000, 2000),
-            "cuModuleLoadData": ("module",),
-            "cuModuleGetFunction": ("function",),
-            "cuPointerGetAttribute": (0,),
-            "cuGetErrorString": (b"words",),
-        }
 
         def call(*arguments: Any) -> tuple:
             self.calls.append((name, arguments))
+            answers = {
+                "cuDriverGetVersion": (self.version,),
+                "cuDeviceGetCount": (1,),
+                "cuDeviceGet": arguments[:1],
+                "cuDevicePrimaryCtxRetain": (f"context {arguments[:1]}",),
+                "cuDeviceCanAccessPeer": (self.reachable,),
+                "cuDeviceGetDefaultMemPool": (f"pool {arguments[:1]}",),
+                "cuStreamCreate": (4711,),
+                "cuEventCreate": (len(self.calls),),
+                "cuMemGetInfo": (1000, 2000),
+                "cuModuleLoadData": ("module",),
+                "cuModuleGetFunction": ("function",),
+                "cuPointerGetAttribute": (0,),
+                "cuGetErrorString": (b"words",),
+            }
             return (self.status, *answers.get(name, ())) if name != "cuGetErrorString" else (0, b"words")
 
         return call
+
+    def CUmemAccessDesc(self) -> SimpleNamespace:
+        return SimpleNamespace(location=SimpleNamespace())
 
     def cuInit(self, flags: int) -> tuple:
         return (self.init,)
@@ -92,6 +103,7 @@ class Pretending(ModuleType):
         return self._allocated(nbytes)
 
     def cuMemHostAlloc(self, nbytes: int, flags: int) -> tuple:
+        self.calls.append(("cuMemHostAlloc", (nbytes,)))
         return self._allocated(nbytes)
 
     def cuMemcpyHtoDAsync(self, target: int, source: int, nbytes: int, stream: int) -> tuple:
@@ -105,10 +117,13 @@ class Pretending(ModuleType):
         return (0,)
 
     def cuEventSynchronize(self, event: int) -> tuple:
-        for target, source, nbytes in self.pending:
-            ctypes.memmove(target, source, nbytes)
-        self.pending.clear()
-        return (0,)
+        with self.lock:
+            for target, source, nbytes in self.pending:
+                ctypes.memmove(target, source, nbytes)
+            self.pending.clear()
+        return (self.status,)
+
+    cuStreamSynchronize = cuEventSynchronize
 
     def named(self, name: str) -> list[tuple]:
         return [arguments for called, arguments in self.calls if called == name]
@@ -118,13 +133,16 @@ class Pretending(ModuleType):
 def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretending]:
     driver = Pretending()
     package, bindings = ModuleType("cuda"), ModuleType("cuda.bindings")
-    bindings.driver = driver  # type: ignore[attr-defined]
+    bindings.driver = driver  # type: ignore[attr-defined]  # a module as any
     for module in (package, bindings, driver):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.delitem(sys.modules, "toonygrad.runtime.cuda", raising=False)
+    ours = ("cuda", "cuda_transfers")
+    for name in ours:
+        monkeypatch.delitem(sys.modules, f"toonygrad.runtime.{name}", raising=False)
     yield driver
-    sys.modules.pop("toonygrad.runtime.cuda", None)
-    vars(sys.modules["toonygrad.runtime"]).pop("cuda", None)
+    for name in ours:
+        sys.modules.pop(f"toonygrad.runtime.{name}", None)
+        vars(sys.modules["toonygrad.runtime"]).pop(name, None)
 
 
 @pytest.fixture
@@ -159,19 +177,40 @@ def test_a_missing_package_is_named(monkeypatch):
         placement.chosen("zeros", "cuda")
 
 
-@pytest.mark.parametrize("nbytes", [1, 1 << 16, (1 << 16) + 1, 4 << 20, (9 << 20) + 3])
-def test_copies_go_in_pieces_and_arrive(pretending, cuda, nbytes):
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("nbytes", [1, 1 << 16, (1 << 16) + 1, 4 << 20, (9 << 20) + 3, 16 << 20])
+def test_copies_go_in_pieces_and_arrive(pretending, cuda, monkeypatch, nbytes, threads):
+    transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
+    for name, value in (("HALF", 1 << 20), ("SHORT", 1 << 19), ("MOST_THREADS", threads)):
+        monkeypatch.setattr(transfers, name, value)
+    monkeypatch.setattr(transfers, "_cores", lambda: 8)
     driver = cuda.CudaDriver()
     sent = np.random.default_rng(0).integers(0, 256, nbytes, np.uint8)
     address = driver.allocate(0, nbytes)
     driver.upload(0, address, sent)
-    if nbytes > cuda.KEPT_BY_DRIVER:
+    if nbytes > transfers.KEPT_BY_DRIVER:
         sent = sent.copy()
-        pieces = pretending.named("cuMemcpyHtoDAsync")
-        assert [size for (size,) in pieces[:-1]] == [cuda.STAGED] * ((nbytes - 1) // cuda.STAGED)
+        size = 1 << 20 if nbytes >= 4 * threads << 20 else 1 << 19
+        pieces = [length for (length,) in pretending.named("cuMemcpyHtoDAsync")]
+        assert len(pieces) == -(-nbytes // size) and sum(pieces) == nbytes and max(pieces) <= size
     received = np.zeros(nbytes, np.uint8)
     driver.download(0, received, address)
     assert np.array_equal(received, sent)
+    many = min(threads, max(1, nbytes // transfers.WORTH_A_THREAD))
+    assert len(pretending.named("cuMemHostAlloc")) == (many if nbytes > transfers.KEPT_BY_DRIVER else 0)
+
+
+def test_an_error_in_a_thread_is_raised(pretending, cuda, monkeypatch):
+    transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
+    monkeypatch.setattr(transfers, "_cores", lambda: 4)
+    driver = cuda.CudaDriver()
+    host = np.zeros(32 << 20, np.uint8)
+    address = driver.allocate(0, host.nbytes)
+    driver.upload(0, address, host)
+    pretending.status = Result.CUDA_ERROR_ILLEGAL_ADDRESS
+    for copy in (lambda: driver.upload(0, address, host), lambda: driver.download(0, host, address)):
+        with pytest.raises(RuntimeError, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+            copy()
 
 
 def test_errors(pretending, cuda):
@@ -195,6 +234,20 @@ def test_streams_wait_for_one_another(pretending, cuda):
     recorded = [stream for _, stream in pretending.named("cuEventRecord")]
     waiting = [stream for stream, _, _ in pretending.named("cuStreamWaitEvent")]
     assert (recorded, waiting) == ([4711, 99], [1, 4711])
+
+
+@pytest.mark.parametrize("reachable", [0, 1])
+def test_copies_between_gpus(pretending, cuda, reachable):
+    pretending.reachable = reachable
+    driver = cuda.CudaDriver()
+    for _ in range(2):
+        driver.copy_from(1, 100, 0, 200, 64)
+    copied = (100, "context (1,)", 200, "context (0,)", 64, 4711)
+    assert pretending.named("cuMemcpyPeerAsync") == [copied, copied]
+    opened = pretending.named("cuMemPoolSetAccess")
+    assert len(opened) == reachable  # once
+    for pool, (access,), count in opened:
+        assert (pool, access.location.id, count) == ("pool (0,)", 1, 1)
 
 
 def test_kernels_are_compiled_once_a_machine(pretending, cuda):

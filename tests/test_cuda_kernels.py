@@ -80,26 +80,87 @@ def test_reductions(shape: tuple[int, ...], dtype: str) -> None:
             assert_array_equal(found, meant)
 
 
+@pytest.mark.parametrize("vectors", [True, False])
 @pytest.mark.parametrize("dtype", ["float64", "complex64"])
-def test_long_reductions_come_in_chunks(dtype: str) -> None:
+def test_long_reductions_come_in_chunks(dtype: str, vectors: bool) -> None:
     small = {"CHUNK": 256, "ENOUGH_ROWS": 4}
-    columns = {"ENOUGH_BLOCKS": 4, "CHUNK_ROWS": 8, "FEWEST_ROWS": 32}
+    columns = {"ENOUGH_BLOCKS": 4, "BLOCKS": 12, "CHUNK_ROWS": 1, "FEWEST_ROWS": 32}
     with mock.patch.multiple(cuda_rows, **small), mock.patch.multiple(cuda_columns, **columns):
-        for shape in ((1000,), (3, 600), (100, 8), (2, 40, 5)):
+        for shape in ((1000,), (3, 600), (300, 8), (2, 200, 5), (3, 200, 2)):
             array = integers(shape, dtype)
             for axis in (None, *range(len(shape))):
-                (source, *_) = sources(lambda x, axis=axis: xp.sum(x, axis=axis), array)
-                for found, meant in zip(*both(everything(axis), array)):
+                (source, *_) = sources(lambda x, axis=axis: xp.sum(x, axis=axis), array, vectors=vectors)
+                assert source is not None and (source.before is not None) == (
+                    axis is None or shape[axis] >= 200
+                )
+                for found, meant in zip(*both(everything(axis), array, vectors=vectors)):
                     assert_array_equal(found, meant)
-            assert source is not None
 
 
-def test_combining_chunks_needs_no_chunks() -> None:
-    for shape in ((cuda_rows.MOST_CHUNKS,), (cuda_columns.MOST_CHUNKS, 64), (cuda_columns.MOST_CHUNKS, 8192)):
-        for dtype in ("float32", "float64"):
-            chunked = np.broadcast_to(np.ones(1, dtype), shape).copy()
-            (source,) = sources(lambda x: xp.sum(x, axis=0), chunked)
-            assert source is not None and not source.partials
+def test_what_chunks_are_combined_to() -> None:
+    """A mean, a variance, several results of one walk, and another array beside them."""
+
+    def function(x: Any) -> tuple[Any, ...]:
+        total = xp.sum(x, axis=0)
+        return xp.mean(x, axis=0), xp.std(x, axis=0), total * total + x[1], xp.max(x, axis=0) - total
+
+    columns = {"ENOUGH_BLOCKS": 4, "BLOCKS": 12, "CHUNK_ROWS": 1, "FEWEST_ROWS": 32}
+    array = np.random.default_rng(3).normal(2, 1, (200, 12)).astype(np.float32)
+    with mock.patch.multiple(cuda_columns, **columns):
+        assert all(source is not None and source.before is not None for source in sources(function, array))
+        for found, meant in zip(*both(function, array)):
+            assert_allclose(found, meant, rtol=1e-6)
+
+
+# -- one walk for two reductions -----------------------------------------------------------------------------
+
+EXTREMES = {
+    "float32": [0.0, -0.0, 1.0, -1.0, 1e-45, np.inf, -np.inf, np.nan, -np.nan, 3e38, -3e38],
+    "int32": [0, -1, 1, 2**31 - 1, -(2**31)],
+    "uint32": [0, 1, 2**31, 2**32 - 1],
+    "int8": [0, -1, 127, -128],
+    "bool": [False, True],
+    "float64": [0.0, -0.0, np.inf, -np.inf, np.nan, 1e300, -1e300],
+    "int64": [0, 2**63 - 1, -(2**63), 2**40],
+}
+
+
+@pytest.mark.parametrize("dtype", EXTREMES)
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_places_of_extremes(dtype: str, axis: int | None) -> None:
+    generator = np.random.default_rng(11)
+    values = np.array(EXTREMES[dtype], dtype)
+    for shape in ((3, 40), (37, 6)):
+        for kept in (values, values[: len(values) // 2], values[-2:]):
+            array = generator.choice(kept, shape)
+            for find in ("argmax", "argmin"):
+                with simulated():
+                    found = np.asarray(getattr(xp, find)(xp.asarray(array), axis=axis))
+                assert_array_equal(found, getattr(np, find)(array, axis=axis))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_variances_in_one_walk(axis: int | None) -> None:
+    """Far from zero, with first elements far from the others, with infinities; never negative."""
+    generator = np.random.default_rng(12)
+    near = generator.normal(0, 1, (60, 50)).astype(np.float32)
+    outlier = near.copy()
+    outlier[0], outlier[:, 0] = 1e6, -1e6
+    infinite = near.copy()
+    infinite[0, 3] = infinite[7, 0] = np.inf
+    same = np.full((60, 50), 0.1, np.float32)
+    for array in (near, near + np.float32(1e4), outlier, infinite, same, same * np.float32(1e20)):
+        with simulated(), np.errstate(all="ignore"):
+            found = np.asarray(xp.std(xp.asarray(array), axis=axis))
+        with np.errstate(all="ignore"):
+            meant = np.std(array.astype(np.float64), axis=axis)
+        assert_allclose(found, meant, rtol=1e-5, atol=1e-6 * np.abs(array[np.isfinite(array)]).max() * 1e-3)
+
+
+def test_a_walk_serves_both_reductions() -> None:
+    for function in (lambda x: xp.argmax(x, axis=0), lambda x: xp.var(x, axis=0)):
+        (source,) = sources(function, integers((64, 4096)))
+        assert source is not None and source.text.count("load_vector(ahead") == 1
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 31, 32, 33, 64, 520, 8200, 17000])
@@ -191,7 +252,11 @@ def test_transposed_operands_are_read_along_their_rows() -> None:
     # Eight elements of each operand at once where the tile is whole, else one by one.
     assert ptx.count("ld.global.nc") == 2 * 9 and ptx.count("bar") >= 1 and ".local" not in ptx
     for shape in ((64, 64), (100, 77), (4, 96, 640)):
-        (other,) = sources(lambda x, y: xp.matrix_transpose(x) + y, *np.ones((2, *shape), np.float32)[:1], np.ones((*shape[:-2], shape[-1], shape[-2]), np.float32))
+        (other,) = sources(
+            lambda x, y: xp.matrix_transpose(x) + y,
+            *np.ones((2, *shape), np.float32)[:1],
+            np.ones((*shape[:-2], shape[-1], shape[-2]), np.float32),
+        )
         assert other.text == source.text or len(shape) == 3
 
 
@@ -205,7 +270,7 @@ def test_transposed_operands_are_read_along_their_rows() -> None:
 def test_scans(shape: tuple[int, ...], dtype: str) -> None:
     array = integers(shape, dtype)
     for axis in range(len(shape)):
-        functions = [lambda x: xp.cumulative_sum(x * 2, axis=axis) - x]  # noqa: B023
+        functions = [lambda x: xp.cumulative_sum(x * 2, axis=axis) - x]  # noqa: B023 (called in this turn)
         if dtype != "complex64":
             functions.append(lambda x: xp.cumulative_prod(xp.astype(xp.sign(x), x.dtype), axis=axis))  # noqa: B023
         for function in functions:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import toonygrad as xp
-from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
+from toonygrad.runtime.cuda_libraries import Cublas, load_library, open_library
 from toonygrad.runtime.driver import DeviceMemoryError, Gemm
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -382,19 +382,19 @@ def test_sizes_beyond_32_bits_arrive():
 
 def test_no_memory_for_the_library():
     with pytest.raises(DeviceMemoryError):
-        open_cublas(StubLibrary(created=3), STREAM)
+        open_library(Cublas, StubLibrary(created=3), STREAM)
     library = StubLibrary()
-    cublas = open_cublas(library, STREAM)
+    cublas = open_library(Cublas, library, STREAM)
     library.status = 3
     with pytest.raises(DeviceMemoryError):
         cublas.multiply(Gemm(np.dtype("f4"), (False, False), 1, 1, 1, (1, 1, 1), (0, 0, 0), 1), 4, 4, 4)
 
 
 def test_a_library_that_does_not_fit():
-    assert open_cublas(StubLibrary(created=1), STREAM) is None
+    assert open_library(Cublas, StubLibrary(created=1), STREAM) is None
     old = StubLibrary()
     del old.cublasZgemmStridedBatched_64
-    assert open_cublas(old, STREAM) is None
+    assert open_library(Cublas, old, STREAM) is None
 
 
 class NotFound(RuntimeError):
@@ -402,7 +402,9 @@ class NotFound(RuntimeError):
 
 
 def test_finding_the_library(monkeypatch):
-    find = load_cublas.__wrapped__
+    def find() -> Any:
+        return load_library.__wrapped__("cublas")
+
     pathfinder: Any = ModuleType("cuda.pathfinder")
     pathfinder.DynamicLibNotFoundError = NotFound
     asked: list[str] = []

@@ -175,14 +175,18 @@ def test_threads_share_a_gpu():
 
 
 def test_a_second_process_and_new_shapes_compile_nothing(tmp_path):
+    """Kernels have a few forms, by whether rows are short or long and aligned; each is compiled once."""
     program = """
 import numpy as np, toonygrad as xp
 before = xp.counters()
-for size in (10, 1001, 70000):
-    x = xp.asarray(np.ones((size, 3), dtype="float32"), device="cuda")
-    float(xp.sum((x + 1) * size))
-    np.asarray(xp.cumulative_sum(x[:, 0]))
-    print((xp.counters() - before).kernels_compiled, end=" ")
+some = 3, 1000, 1001, 70_000, 70_001, 3_000_000, 3_000_001
+others = 7, 999, 1234, 65_537, 123_456, 2_999_999
+for sizes in (some, others):
+    for size in sizes:
+        x = xp.asarray(np.ones((size, 3), dtype="float32"), device="cuda")
+        float(xp.sum((x + 1) * size))
+        np.asarray(xp.cumulative_sum(x[:, 0]) / xp.max(x))
+    print((xp.counters() - before).kernels_compiled)
 """
     environment = {**os.environ, "TOONYGRAD_CACHE_DIR": str(tmp_path)}
     printed = [
@@ -191,5 +195,6 @@ for size in (10, 1001, 70000):
         ).stdout.split()
         for _ in range(2)
     ]
-    assert len(set(printed[0][1:])) == 1 and int(printed[0][0]) > 0
-    assert printed[1] == ["0", "0", "0"]
+    (known, after), second = printed
+    assert 0 < int(known) <= 30 and after == known
+    assert second == ["0", "0"]

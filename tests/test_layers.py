@@ -60,9 +60,11 @@ LATE = frozenset(
     f"toonygrad.runtime.{name}"
     for name in (
         "cuda_copies",
+        "cuda_fill",
         "cuda_plan",
         "cuda_products",
         "cuda_program",
+        "cuda_routines",
         "cuda_scatter",
         "cuda_selection",
     )

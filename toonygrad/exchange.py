@@ -8,21 +8,31 @@ a capsule holds but the device.
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from toonygrad import dtypes, placement
 from toonygrad.devices import DEVICE, ordinal
-from toonygrad.runtime.device import DeviceBuffer, Memory, SharedDeviceBuffer, layout_of, open_device
+from toonygrad.runtime.device import (
+    Device,
+    DeviceBuffer,
+    FixedDeviceBuffer,
+    Memory,
+    SharedDeviceBuffer,
+    layout_of,
+    open_device,
+)
 
-# By DLPack.
-CPU, CUDA = 1, 2
+# By DLPack. Page-locked memory is the host's, and what CUDA moves between both is a GPU's.
+CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13
 
 _NAMES = (b"dltensor", b"dltensor_versioned")
 # Where in what a capsule points to the tensor stands: behind version, context, deleter and flags where it
 # has a version. In the tensor the device stands behind the address.
 _TENSOR = {b"dltensor": 0, b"dltensor_versioned": 32}
+_FLAGS, _IS_COPIED = 24, 2
 
 _is_valid = ctypes.pythonapi.PyCapsule_IsValid
 _is_valid.argtypes, _is_valid.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_int
@@ -39,7 +49,7 @@ class _Standing:
             "version": 3,
             "shape": buffer.shape,
             "typestr": buffer.dtype.str,
-            "data": (buffer.address, False),
+            "data": (buffer.address, not buffer.writeable),
             "strides": buffer.strides,
         }
 
@@ -53,6 +63,13 @@ def _put_device(capsule: Any, kind: int, number: int) -> None:
     raise BufferError("__dlpack__: this isn't a DLPack capsule, or it has been used already")
 
 
+def _say_copied(capsule: Any) -> None:
+    """Note in a capsule that its memory is nobody else's; without a version it has no place for that."""
+    name = b"dltensor_versioned"
+    if _is_valid(capsule, name):
+        ctypes.c_uint64.from_address(_pointer(capsule, name) + _FLAGS).value |= _IS_COPIED
+
+
 def dlpack(buffer: DeviceBuffer, stream: Any, max_version: tuple[int, int] | None, copy: bool | None) -> Any:
     """A DLPack capsule on a buffer's memory, whose work the consumer's stream waits for.
 
@@ -64,7 +81,7 @@ def dlpack(buffer: DeviceBuffer, stream: Any, max_version: tuple[int, int] | Non
     Raises
     ------
     BufferError
-        `copy` is False where an axis runs backwards.
+        `copy` is False where an axis runs backwards, or memory is read-only and the consumer can't be told.
     IndexError
         An index out of bounds led to these elements.
     """
@@ -72,13 +89,26 @@ def dlpack(buffer: DeviceBuffer, stream: Any, max_version: tuple[int, int] | Non
     backwards = any(step < 0 for size, step in zip(buffer.shape, buffer.strides, strict=True) if size > 1)
     if backwards and copy is False:
         raise BufferError("__dlpack__: an axis that runs backwards can't be shared, and copy is False")
-    if copy or backwards:
+    secret = not (buffer.writeable or is_told(max_version))
+    if secret and copy is False:
+        raise BufferError(
+            "__dlpack__: read-only memory can't be shared before version 1.0, and copy is False"
+        )
+    copied = bool(copy) or backwards or secret
+    if copied:
         buffer = placement.copied(buffer)
     _let_go(buffer)
     let_wait("__dlpack__", buffer.device, stream)
     capsule = np.asarray(_Standing(buffer)).__dlpack__(max_version=max_version)
     _put_device(capsule, CUDA, ordinal(buffer.device))
+    if copied:
+        _say_copied(capsule)
     return capsule
+
+
+def is_told(max_version: Any) -> bool:
+    """Whether a consumer of DLPack knows of memory that it may not write."""
+    return isinstance(max_version, tuple) and max_version >= (1,)
 
 
 def cuda_array_interface(buffer: DeviceBuffer) -> dict[str, Any]:
@@ -90,7 +120,7 @@ def cuda_array_interface(buffer: DeviceBuffer) -> dict[str, Any]:
         "version": 3,
         "shape": buffer.shape,
         "typestr": buffer.dtype.str,
-        "data": (buffer.address if buffer.nbytes else 0, False),
+        "data": (buffer.address if buffer.nbytes else 0, not buffer.writeable),
         "strides": None if buffer.is_contiguous else buffer.strides,
         "stream": device.driver.stream(device.number),
     }
@@ -145,7 +175,7 @@ def from_dlpack(call: str, x: Any) -> SharedDeviceBuffer:
     Raises
     ------
     BufferError
-        It can't be exported.
+        It can't be exported, or its elements aren't aligned.
     TypeError
         Its data type is none of ours.
     ValueError
@@ -167,6 +197,8 @@ def from_cuda_array_interface(call: str, x: Any) -> SharedDeviceBuffer:
 
     Raises
     ------
+    BufferError
+        Its elements aren't aligned.
     TypeError
         Its data type is none of ours, or it has a mask.
     ValueError
@@ -194,15 +226,34 @@ def from_cuda_array_interface(call: str, x: Any) -> SharedDeviceBuffer:
 def _taken(call: str, device: str, seen: np.ndarray) -> SharedDeviceBuffer:
     if not dtypes.is_supported(seen.dtype):
         raise TypeError(f"{call}: {seen.dtype} is none of the standard's data types")
+    place = open_device(device)
     address = seen.__array_interface__["data"][0]
-    layout = layout_of(open_device(device), seen.dtype, seen.shape, seen.strides)
-    return SharedDeviceBuffer(layout, seen, address)
+    # On a GPU what isn't aligned is an error that ends all work of the process there.
+    if not seen.flags.aligned:
+        raise BufferError(f"{call}: elements on {device} that aren't aligned can't be an array")
+    layout = layout_of(place, seen.dtype, seen.shape, seen.strides)
+    kind = SharedDeviceBuffer if seen.flags.writeable else FixedDeviceBuffer
+    return kind(layout, _Foreign(place, seen), address)
+
+
+class _Foreign:
+    """Keeps another library's memory until our work on it is done: its owner knows nothing of our stream."""
+
+    __slots__ = ("_device", "_seen")
+
+    def __init__(self, device: Device, seen: np.ndarray) -> None:
+        self._device, self._seen = device, seen
+
+    def __del__(self) -> None:
+        device = self._device
+        with suppress(RuntimeError):  # when the process ends there may be no driver any more
+            device.driver.synchronize(device.number)
 
 
 def is_elsewhere(x: Any) -> bool:
     """Whether an object that isn't ours has its elements on a GPU that can be used."""
     try:
-        on_gpu = x.__dlpack_device__()[0] == CUDA
+        on_gpu = x.__dlpack_device__()[0] in (CUDA, CUDA_MANAGED)
     except AttributeError:
         on_gpu = hasattr(x, "__cuda_array_interface__")
     except (BufferError, RuntimeError, TypeError, ValueError):

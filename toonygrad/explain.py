@@ -48,7 +48,8 @@ class ExplainedKernel:
     bytes_moved : bytes it reads and writes, each element once
     bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
     how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"; for arrays on
-        a GPU "compiled for cuda:0" and so on, "library" (cuBLAS), or "on the host", where there is neither
+        a GPU "compiled for cuda:0", "copied on cuda:0" and so on, "library" (cuBLAS), or "on the host", where
+        there is neither
     """
 
     name: str
@@ -152,7 +153,13 @@ def explain(*arrays: Array) -> Explanation:
     for pending in on_each_device(pending_nodes(map(node_of, arrays))):
         device = place_of(pending[0])
         roots = canonical(structure_of(pending, looking=True))
-        steps = schedule(roots)
+        if device != DEVICE and settings.compile != "never":
+            from toonygrad.runtime.cuda_routines import in_words_of_libraries
+
+            slots = sum(node.op is Ops.ARGUMENT for node in toposort(*roots))
+            nodes, _ = in_words_of_libraries(roots, open_device(device), slots)
+            roots = dict(zip(nodes, roots.values()))
+        steps = schedule(roots, for_threads=device != DEVICE)
         seen: set[UOp] = set()
         mode = settings.compile
         if device == DEVICE and interprets_all(toposort(*roots), mode):
@@ -177,11 +184,14 @@ def _explained(
         in_library = device == DEVICE
         if isinstance(step, Routine) and device != DEVICE and mode != "never":
             from toonygrad.runtime.cuda_products import is_product
+            from toonygrad.runtime.cuda_routines import is_library_call
 
-            in_library = is_product(step, open_device(device))
+            in_library = is_library_call(step) or is_product(step, open_device(device))
         name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else step.node.op.name.lower()
         operations: tuple[str, ...] = (step.node.op.name,)
         how = "library" if in_library else "on the host"
+        if isinstance(step, Copy) and device != DEVICE and mode != "never":
+            how = f"copied on {device}"
         return ExplainedKernel(name, "", "", step.reason, operations, outputs, moved, least, how)
     operations = tuple(node.op.name for node in step.nodes)
     how = "interpreted" if mode == "never" or is_interpreted(step, mode) else "compiled"

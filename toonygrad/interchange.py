@@ -209,8 +209,7 @@ class Interchange:
         if least_step < 0 and copy is False:
             # torch 2.13 would end the process.
             raise BufferError("__dlpack__: an axis that runs backwards can't be shared, and copy is False")
-        told = isinstance(max_version, tuple) and max_version >= (1,)
-        if copy is None and (least_step < 0 or not (memory.flags.writeable or told)):
+        if copy is None and (least_step < 0 or not (memory.flags.writeable or exchange.is_told(max_version))):
             copy = True
         return memory.__dlpack__(max_version=max_version, copy=copy)
 

@@ -16,7 +16,6 @@ from toonygrad.codegen.cuda_loops import (
     ThreadNest,
     blocks,
     only_if,
-    power_of_two,
     thread,
     times,
     unrolled,
@@ -35,9 +34,12 @@ from toonygrad.uop.shape import size_of
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
 NARROWEST = 8
-# Blocks that fill a GPU without chunks; rows of a chunk for each of a block's threads that share a column;
-# and the fewest rows that are split and the most chunks, so that combining chunks never splits again.
-ENOUGH_BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 256, 1024, 512
+# Blocks that fill a GPU without chunks, and as many as there are at most, or some times as many, with them;
+# the least rows of a chunk for each of a block's threads that share a column; the fewest rows that are split,
+# and the most chunks.
+ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 512, 64, 1024, 512
+# Which part of the blocks that run at once must be there.
+SHARED_OUT = 0.9
 
 
 def fits(body: Body) -> bool:
@@ -73,18 +75,18 @@ class ThreadColumns(ThreadReducing):
         reads = self._reads(body.reduces)
         width = VECTOR_BYTES // max((node.dtype.itemsize for node in reads), default=VECTOR_BYTES)
         totals = width * sum(accumulator_dtype(node.arg, node.dtype).itemsize for node in body.reduces)
-        vectors = self.vectors and columns % width == 0 and totals <= AHEAD_BYTES
-        if vectors and any(self._is_vector(node, width) for node in reads):
-            self.width = width
-        wide = min(THREADS, power_of_two(-(-columns // self.width)))
-        high = min(THREADS // wide, power_of_two(body.extents[over[-1]]))
-        across = blocks(columns, wide * self.width)
+        if columns % width or totals > AHEAD_BYTES or not any(self._is_vector(node, width) for node in reads):
+            width = 1
+        across, wide, high = self._block(columns // width, THREADS)
+        # Chunks are the same with vectors and without: who combines them relies on that.
         length = self._chunk_length(stages, across * count, high)
-        chunks = -(-body.extents[over[0]] // length) if length else 0
+        chunks = blocks(body.extents[over[0]], length) if length else 0
+        self.width = width if self.vectors else 1
+        most = THREADS
+        across, wide, high = self._block(columns // self.width, most)
         while not chunks and across * count < ENOUGH_BLOCKS and wide > NARROWEST:
-            wide //= 2
-            high = min(THREADS // wide, power_of_two(body.extents[over[-1]]))
-            across = blocks(columns, wide * self.width)
+            most = wide // 2
+            across, wide, high = self._block(columns // self.width, most)
         inside, end = variable("inside", dtypes.bool_), self.arguments.size("columns", columns)
         place = times(thread("block_x") * thread("threads_x") + thread("thread_x"), self.width)
         statements = [
@@ -104,26 +106,39 @@ class ThreadColumns(ThreadReducing):
             statements += self._stage(stage, bounds)
         e = range_(self.name("m"))
         self._stand_at(e)
-        stores = [
-            self.store(store)
-            if chunk is None
-            else self.store_chunk(store, chunk, self.accumulated[store.value])
-            for store in body.stores
-        ]
+        if chunk is None:
+            stores = [self.store(store) for store in body.stores]
+        else:
+            result = thread("block_y") * end + self.atoms[column]
+            stores = self.left(chunk, result, columns * count)
         results = [unrolled(e, self.width, self.guarded(stores))]
         statements.append(only_if(inside & thread("thread_y").eq(0), results))
-        partials = tuple(self.partials(chunks)) if chunks else ()
         grid = (across, max(1, count), max(1, chunks))
-        return self.made(statements, grid, (wide, high, 1), partials, tuple(self.aligned))
+        nest = self.made(statements, grid, (wide, high, 1), tuple(self.aligned))
+        return self.in_chunks(nest, chunks) if chunks else nest
+
+    def _block(self, vectors: int, most: int) -> tuple[int, int, int]:
+        """Blocks across, and a block's two sides, with at most `most` threads along columns: as even as can
+        be, for threads that have none read none.
+        """
+        across = blocks(vectors, most)
+        wide = blocks(vectors, across)
+        # Each thread has rows to read before it works on any.
+        rows = blocks(self.body.extents[self.body.reduces[0].src[-1]], AHEAD)
+        return across, wide, min(max(1, THREADS // wide), rows)
 
     def _chunk_length(self, stages: Sequence[Sequence[UOp]], many: int, high: int) -> int:
         """How far along the slowest reduced range a chunk reaches; 0 where rows are not split."""
         extents = [self.body.extents[a] for a in stages[0][0].src[1:]]
         rows = size_of(extents)
-        alone = len(stages) == 1 and all(store.value.op is Ops.REDUCE for store in self.body.stores)
-        if not alone or many >= ENOUGH_BLOCKS or rows < FEWEST_ROWS:
+        if not self.splits or len(stages) > 1 or many >= ENOUGH_BLOCKS or rows < FEWEST_ROWS:
             return 0
-        length = max(1, CHUNK_ROWS * high // size_of(extents[1:]), -(-extents[0] // MOST_CHUNKS))
+        # As many chunks as fill a GPU some times, but none is shorter than it takes to start.
+        fewest = max(1, CHUNK_ROWS * high // size_of(extents[1:]))
+        # All run at once, or twice as many: the more a part of them would wait, the longer the rest idles.
+        most = next((n for n in (1, 2, 3) if n * BLOCKS // many * many >= SHARED_OUT * n * BLOCKS), 4)
+        chunks = min(MOST_CHUNKS, most * BLOCKS // many)
+        length = max(fewest, blocks(extents[0], chunks))
         return length if length < extents[0] else 0
 
     def _count(self, over: UOp) -> UOp:

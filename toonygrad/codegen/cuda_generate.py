@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_lookback import ThreadLookback
-from toonygrad.codegen.cuda_loops import Elementwise, Sides, ThreadCarry, ThreadNest
+from toonygrad.codegen.cuda_loops import Elementwise, Sides, Temporary, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_one_pass import in_one_pass
 from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan, across
 from toonygrad.codegen.cuda_tiles import ThreadTiles, transposed
-from toonygrad.codegen.loops import Partial
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
 from toonygrad.config import settings
@@ -34,12 +33,13 @@ class CudaSource:
     text, name, parameters : one function in words of the CUDA dialect (codegen/cuda.py)
     arguments : what it takes, as for the CPU
     grid, block : blocks along each side of the grid, threads along each side of a block
-    partials : outputs that come in chunks
     aligned : names of the pointers whose address must be a multiple of VECTOR_BYTES
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, the kernel that leaves each chunk's own totals in the carries' memory, before those are
         scanned and this one runs
     words : for each scan how many words of uint64 blocks publish what they have in, zero before a launch
+    temporaries : type and size of memory that `before` writes and this reads
+    before : the kernel that runs first, on chunks of a reduction that this one combines
     """
 
     text: str
@@ -48,11 +48,12 @@ class CudaSource:
     arguments: Arguments
     grid: Sides
     block: Sides
-    partials: tuple[Partial, ...]
     aligned: tuple[str, ...]
     carries: tuple[ThreadCarry, ...]
     totals: CudaSource | None
     words: tuple[int, ...]
+    temporaries: tuple[Temporary, ...]
+    before: CudaSource | None
 
     @property
     def launch(self) -> tuple[Sides, Sides]:
@@ -88,25 +89,32 @@ def _source(nest: ThreadNest) -> CudaSource:
         nest.arguments,
         nest.grid,
         nest.block,
-        nest.partials,
         nest.aligned,
         nest.carries,
         None if nest.totals is None else _source(nest.totals),
         nest.words,
+        nest.temporaries,
+        None if nest.before is None else _source(nest.before),
     )
 
 
-def thread_nest(body: Body, vectors: bool) -> ThreadNest | None:
-    """What the threads do for a lowered kernel; None where there is no form for it."""
+def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | None:
+    """What the threads do for a lowered kernel; None where there is no form for it.
+
+    With `splits`, reductions may come in chunks.
+    """
     values = [store.value for store in body.stores]
     if 0 in body.extents.values():
         return None
     if any(node.op is Ops.SCAN for node in toposort(*values)):
         return ThreadScan(body).nest() if across(body) else ThreadLookback(body, vectors=vectors).nest()
-    if body.reduces and runs_along_columns(body) and fits(body):
-        return ThreadColumns(body, vectors=vectors).nest()
     if body.reduces:
-        return ThreadRows(body, vectors=vectors).nest()
+        columns = runs_along_columns(body) and fits(body)
+        nest = (ThreadColumns if columns else ThreadRows)(body, vectors=vectors, splits=splits).nest()
+        if nest.combining is None:
+            return nest
+        combining = thread_nest(nest.combining, vectors, splits=False)
+        return combining and replace(combining, temporaries=nest.temporaries, before=nest)
     turned = transposed(body)
     if turned is not None:
         return ThreadTiles(body).nest(*turned)

@@ -83,7 +83,7 @@ class ThreadLookback(ThreadScanning):
             ]
             grid = (self.rows * tiles, 1, 1)
             return replace(
-                self.made(statements, grid, (BLOCK, 1, 1), (), tuple(self.aligned), RESIDENT),
+                self.made(statements, grid, (BLOCK, 1, 1), tuple(self.aligned), RESIDENT),
                 words=tuple(self._words(dtype) for dtype in self.dtypes.values()),
             )
         high = BLOCK // self._threads if self.rest else 1
@@ -100,7 +100,7 @@ class ThreadLookback(ThreadScanning):
         tiles = quotient(self._end + (size - 1), size)
         statements.append(loop(tile, ZERO, tiles, self._tiled(tile * size, carried)))
         grid = (blocks(self.rows, high), 1, 1)
-        return self.made(statements, grid, (self._threads, high, 1), (), tuple(self.aligned))
+        return self.made(statements, grid, (self._threads, high, 1), tuple(self.aligned))
 
     # -- sizes -----------------------------------------------------------------------------------------------
 

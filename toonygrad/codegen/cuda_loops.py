@@ -20,13 +20,12 @@ from toonygrad.codegen.loops import (
     SLOW,
     ZERO,
     Builder,
-    Partial,
     assign,
     guard_conditions,
     rewritten,
     variable,
 )
-from toonygrad.codegen.lower import Arguments
+from toonygrad.codegen.lower import Arguments, Body
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import size_of
@@ -37,6 +36,9 @@ BLOCK = 256
 GRID_SIDE = 65535
 
 Sides = tuple[int, int, int]
+Temporary = tuple[np.dtype, int]
+# Temporary number n stands among a kernel's arrays as this less n, of `before` among its outputs.
+TEMPORARY = -2
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,26 @@ class ThreadNest:
     body : SINK of statements
     arguments : what the kernel takes
     grid, block : for this shape, how many blocks along each side, and how many threads of a block
-    partials : outputs that come in chunks
     aligned : names of pointers whose address must be a multiple of VECTOR_BYTES
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, what leaves each chunk's own totals where the carries will be
     words : for each scan how many words blocks publish what they have in, zero before a launch
+    temporaries : type and size of what a kernel of chunks leaves for the one that combines them
+    before : what leaves that, where this combines it
+    combining : where this leaves it, what then remains to be computed
     """
 
     body: UOp
     arguments: Arguments
     grid: Sides
     block: Sides
-    partials: tuple[Partial, ...] = ()
     aligned: tuple[str, ...] = ()
     carries: tuple[ThreadCarry, ...] = ()
     totals: ThreadNest | None = None
     words: tuple[int, ...] = ()
+    temporaries: tuple[Temporary, ...] = ()
+    before: ThreadNest | None = None
+    combining: Body | None = None
 
 
 def thread(word: str) -> UOp:
@@ -149,13 +155,12 @@ class ThreadBuilder(Builder):
         statements: Sequence[UOp],
         grid: Sides,
         block: Sides,
-        partials: tuple[Partial, ...] = (),
         aligned: tuple[str, ...] = (),
         resident: int | None = None,
     ) -> ThreadNest:
         """The nest from its statements; `resident` blocks of BLOCK threads are to fit a multiprocessor."""
         body = UOp.new(Ops.SINK, tuple(statements), resident)
-        return ThreadNest(body, self.arguments, grid, block, partials, aligned)
+        return ThreadNest(body, self.arguments, grid, block, aligned)
 
 
 class Elementwise(ThreadBuilder):

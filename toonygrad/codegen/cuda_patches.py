@@ -193,7 +193,7 @@ class Patches(ThreadBuilder):
             only_if(inside & ~whole, self._partly()),
         ]
         resident = RESIDENT if self._row is not None and sharing(patch.windows) else None
-        return self.made(statements, grid, block, (), tuple(self._aligned), resident)
+        return self.made(statements, grid, block, tuple(self._aligned), resident)
 
     # -- which patch this thread's is ------------------------------------------------------------------------
 
@@ -279,7 +279,7 @@ class Patches(ThreadBuilder):
     # -- all elements together -------------------------------------------------------------------------------
 
     def _together(self, whole: UOp) -> list[UOp]:
-        """Statements for a patch that is whole; where a guard fails it counts as none, and nothing is stored."""
+        """Statements for a whole patch; where a guard fails it counts as none, and nothing is stored."""
         height, width = self._patch.height, self._patch.width
         i, j = (range_("i") if height > 1 else ZERO), (range_("j") if width > 1 else ZERO)
 

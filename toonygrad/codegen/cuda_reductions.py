@@ -7,15 +7,16 @@ on this room.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import WARP
-from toonygrad.codegen.cuda_loops import ThreadBuilder, only_if, thread
+from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadBuilder, ThreadNest, only_if, thread
 from toonygrad.codegen.loops import assign, quotient, variable
 from toonygrad.codegen.reductions import Reducing, accumulator_dtype, identity, joined, with_lost
-from toonygrad.uop.node import UOp
+from toonygrad.uop.node import UOp, substitute
 from toonygrad.uop.ops import Op, Ops
+from toonygrad.uop.shape import contiguous_strides, size_of
 
 
 def put(target: UOp, value: UOp) -> UOp:
@@ -55,15 +56,60 @@ class Total:
 
 @dataclass
 class ThreadReducing(Reducing, ThreadBuilder):
-    """Totals of threads, and how the threads that share a row combine them."""
+    """Totals of threads, and how the threads that share a row combine them.
+
+    Attributes
+    ----------
+    splits : whether a reduction may come in chunks, which another kernel combines
+    """
+
+    splits: bool = True
 
     def total(self, node: UOp) -> Total:
         """A total for a REDUCE."""
         dtype = accumulator_dtype(node.arg, node.dtype)
-        compensated = node.arg is Ops.ADD and dtype == dtypes.float64 == node.dtype
-        compensated = compensated and node not in self.body.widened
-        lost = variable(self.name("lost"), dtype) if compensated else None
+        lost = variable(self.name("lost"), dtype) if self._compensated(node) else None
         return Total(node.arg, variable(self.name("total"), dtype), lost)
+
+    def _compensated(self, node: UOp) -> bool:
+        floats = node.arg is Ops.ADD and node.dtype == dtypes.float64
+        return floats and node not in self.body.widened
+
+    # -- chunks ----------------------------------------------------------------------------------------------
+
+    def left(self, chunk: UOp, result: UOp, results: int) -> list[UOp]:
+        """Statements that leave a chunk's totals for one of the results in temporary memory."""
+        place = chunk * self.arguments.size("results", results) + result
+        return [
+            UOp.new(Ops.STORE, (self.arguments.pointer(True, TEMPORARY - k, 0, total.dtype), place, total))
+            for k, total in enumerate(self.accumulated[node] for node in self.body.reduces)
+        ]
+
+    def in_chunks(self, nest: ThreadNest, chunks: int) -> ThreadNest:
+        """`nest`, which leaves totals of chunks, with what remains to be computed from them."""
+        body = self.body
+        over = UOp.new(Ops.RANGE, (), ("chunk",))
+        extents = [body.extents[a] for a in body.outer]
+        steps = (size_of(extents), *contiguous_strides(tuple(extents)))
+        temporaries, made, widened = [], {}, []
+        for k, node in enumerate(body.reduces):
+            dtype = accumulator_dtype(node.arg, node.dtype)
+            temporaries.append((dtype, chunks * size_of(extents)))
+            total = UOp.new(Ops.ACCESS, (over, *body.outer), (TEMPORARY - k, dtype, steps, 0))
+            total = UOp.new(Ops.REDUCE, (total, over), node.arg)
+            if not self._compensated(node):
+                widened.append(total)
+            made[node] = total.cast(node.dtype)
+        values = substitute((store.value for store in body.stores), made)
+        rest = replace(
+            body,
+            stores=tuple(replace(s, value=value) for s, value in zip(body.stores, values, strict=True)),
+            extents={**body.extents, over: chunks},
+            widened=frozenset(widened),
+        )
+        return replace(nest, temporaries=tuple(temporaries), combining=rest)
+
+    # -- threads ---------------------------------------------------------------------------------------------
 
     def by_shuffles(self, totals: Sequence[Total], lanes: UOp | None) -> list[UOp]:
         """Statements after which each lane has the total of its group of `lanes`, or of the warp."""

@@ -30,8 +30,9 @@ from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
-# Elements of a row that a thread holds, more where the row is long; and the bytes of registers for all of it.
-HELD, MOST_HELD, HELD_BYTES = 16, 32, 256
+# Elements of a row that a thread holds and the most threads that hold it, the first that has room: blocks of
+# 256 threads, of which several share a multiprocessor, wait less for one another. And the bytes of registers.
+HELD, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), 256
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
@@ -76,7 +77,7 @@ class ThreadRows(ThreadReducing, Rows):
     holds : elements of a row that each thread has in registers; 0 where rows are walked again for each use
     held : memory, and values computed from it, to the registers
     chunk_length : how far along the first reduced range a chunk reaches; 0 where rows are whole
-    inside : whether there is such a row; without rows None
+    row, inside : which row, and whether there is such a one; without rows ZERO and None
     aligned : names of pointers to vectors
     """
 
@@ -86,6 +87,7 @@ class ThreadRows(ThreadReducing, Rows):
     holds: int = 0
     held: dict[UOp, UOp] = field(default_factory=dict)
     chunk_length: int = 0
+    row: UOp = ZERO
     inside: UOp | None = None
     aligned: dict[str, None] = field(default_factory=dict)
 
@@ -126,10 +128,10 @@ class ThreadRows(ThreadReducing, Rows):
             together.setdefault(tuple(ranges), []).append(store)
         for over, stores in together.items():
             statements += self._walk(over, None, Work(stores=stores))
-        statements += self._results(chunk)
+        statements += self._results(chunk, rows)
         grid = (chunks, blocks(rows, high), 1) if chunks else (blocks(rows, high), 1, 1)
-        partials = tuple(self.partials(chunks)) if chunks else ()
-        return self.made(statements, grid, (self.threads, high, 1), partials, tuple(self.aligned))
+        nest = self.made(statements, grid, (self.threads, high, 1), tuple(self.aligned))
+        return self.in_chunks(nest, chunks) if chunks else nest
 
     def _along(self, index: UOp) -> set[UOp]:
         """The ranges of an index that run along the row."""
@@ -148,10 +150,8 @@ class ThreadRows(ThreadReducing, Rows):
         longest = max(lengths)
         single = len(lengths) == 1 and longest > 0 and all(len(over) == 1 for over in walks)
         first = [extents[a] for a in stages[0][0].src[1:]]
-        alone = len(stages) == 1 and all(
-            s.value.op is Ops.REDUCE or self._along(s.index) for s in self.body.stores
-        )
-        if alone and rows < ENOUGH_ROWS and size_of(first) >= 2 * CHUNK:
+        alone = len(stages) == 1 and not waiting
+        if self.splits and alone and rows < ENOUGH_ROWS and size_of(first) >= 2 * CHUNK:
             self.chunk_length = max(1, CHUNK // size_of(first[1:]), -(-first[0] // MOST_CHUNKS))
         work = Work({node: self.total(node) for stage in stages for node in stage}, waiting)
         self.counter.clear()
@@ -164,12 +164,15 @@ class ThreadRows(ThreadReducing, Rows):
         if self.vectors and single and longest % width == 0 and vectors:
             self.width = width
         if single and reads and not self.chunk_length:
-            for held in (HELD, MOST_HELD):
+            for held, most in HELD:
                 room = held * itemsize * (len(reads) + drafts) <= HELD_BYTES
-                if not self.holds and room and longest <= held * MOST_THREADS:
+                if not self.holds and room and longest <= held * most:
                     self.holds = held
         each = self.holds or AHEAD * self.width
-        self.threads = min(MOST_THREADS if self.holds else BLOCK, power_of_two(-(-longest // each)))
+        threads = -(-longest // each)
+        # A part of a warp, whose lanes are halved again and again, or whole warps.
+        threads = power_of_two(threads) if threads <= WARP else -(-threads // WARP) * WARP
+        self.threads = min(MOST_THREADS if self.holds else BLOCK, threads)
 
     def _reads(self, work: Work, last: UOp | None) -> list[UOp]:
         """The memory along a row, or along one range, that `work` is computed from, but what is gathered."""
@@ -211,7 +214,7 @@ class ThreadRows(ThreadReducing, Rows):
             self.arguments.size("rows", rows),
         )
         block = thread("block_y" if chunks else "block_x")
-        self.inside = inside
+        self.row, self.inside = row, inside
         return [
             assign(row, block * thread("threads_y") + thread("thread_y")),
             assign(inside, row < count),
@@ -229,15 +232,12 @@ class ThreadRows(ThreadReducing, Rows):
             self.results[node] = result.cast(node.dtype)
         return statements
 
-    def _results(self, chunk: UOp | None) -> list[UOp]:
-        """Statements by which one thread stores what a row has one of."""
-        stores = [
-            self.store(store)
-            if chunk is None
-            else self.store_chunk(store, chunk, self.accumulated[store.value])
-            for store in self.body.stores
-            if not self._along(store.index)
-        ]
+    def _results(self, chunk: UOp | None, rows: int) -> list[UOp]:
+        """Statements by which one thread stores what a row, or a chunk of one, has one of."""
+        if chunk is None:
+            stores = [self.store(store) for store in self.body.stores if not self._along(store.index)]
+        else:
+            stores = self.left(chunk, self.row, rows)
         here = thread("thread_x").eq(0)
         return (
             [only_if(here if self.inside is None else here & self.inside, self.guarded(stores))]

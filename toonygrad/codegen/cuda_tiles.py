@@ -1,8 +1,8 @@
 """Elementwise kernels on a GPU whose operands are transposed: a block of threads has a tile of the result.
 
 The block reads transposed operands along their own rows into shared memory, and uses them across: so all
-memory is touched in long pieces, however its rows begin and end. cuda_generate.py asks `transposed` and builds
-`ThreadTiles`.
+memory is touched in long pieces, however its rows begin and end. cuda_generate.py asks `transposed` and
+builds `ThreadTiles`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ import numpy as np
 
 from toonygrad.config import counters
 
-__all__ = ["Buffer", "MemoryPool", "SharedBuffer", "other_pools", "pool"]
+__all__ = ["Buffer", "MemoryPool", "SharedBuffer", "leased", "other_pools", "pool"]
 
 # Of every block: a cache line, and the widest vector of AVX-512.
 ALIGNMENT = 64
@@ -173,6 +173,29 @@ class _PooledBuffer(Buffer):
         del self.array
         if references_to(block.memory) == block.idle_references:
             block.pool._keep(block)
+
+
+class _Lease:
+    """What NumPy takes for an array's owner: a pool's buffer, which dies with the last view of the array."""
+
+    __slots__ = ("__array_interface__", "_buffer")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self.__array_interface__ = buffer.array.__array_interface__
+
+
+def leased(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """An array with undefined contents, whose memory goes back to the pool when nobody has a view of it.
+
+    Raises
+    ------
+    MemoryError
+        As of `MemoryPool.allocate`.
+    """
+    if math.prod(shape) * dtype.itemsize < HUGE_PAGE:
+        return np.empty(shape, dtype)
+    return np.asarray(_Lease(pool.allocate(shape, dtype)))
 
 
 class _Block:

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from cuda.bindings import driver as cuda
@@ -19,14 +19,11 @@ from cuda.bindings import driver as cuda
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.runtime.cuda_cache import obtain_code
 from toonygrad.runtime.cuda_launch import FUNCTIONS, Program, native_runner
-from toonygrad.runtime.cuda_libraries import Cublas, load_cublas, open_cublas
+from toonygrad.runtime.cuda_libraries import Cublas, open_library
+from toonygrad.runtime.cuda_transfers import Transfers
 from toonygrad.runtime.driver import Call, DeviceMemoryError, DeviceUnavailable, Driver, Gemm
 
-# Memory that the GPU reads and writes without the processor: what is copied goes through two halves in turn,
-# one of which is on its way while the other is filled or emptied.
-STAGED = 4 << 20
-# Up to this many bytes the driver keeps what is to be copied itself.
-KEPT_BY_DRIVER = 1 << 16
+_L = TypeVar("_L")
 
 # The least driver: of CUDA 12.0, for the PTX we write.
 OLDEST = 12000
@@ -38,9 +35,7 @@ class _Place(NamedTuple):
     context: Any
     stream: Any
     handle: int  # of the stream
-    halves: tuple[int, int]  # addresses of page-locked memory
-    events: tuple[Any, Any]  # the last copy from or to each half
-    staging: threading.Lock
+    transfers: Transfers
 
 
 def _checked(result: Any) -> Any:
@@ -91,10 +86,11 @@ class CudaDriver(Driver):
         self._count = int(_checked(cuda.cuDeviceGetCount()))
         self._places: dict[int, _Place] = {}
         self._architectures: dict[int, str] = {}
+        self._connected: set[tuple[int, int]] = set()
         self._opening = threading.Lock()
         self._native: tuple[Mapping[str, int], Callable[..., int]] | None = None
-        self._cublas: dict[int, Cublas | None] = {}
-        self._opening_cublas = threading.Lock()
+        self._libraries: dict[tuple[int, type], Any] = {}
+        self._opening_library = threading.Lock()
 
     def count(self) -> int:
         """How many GPUs there are."""
@@ -129,10 +125,7 @@ class CudaDriver(Driver):
         context = _checked(cuda.cuDevicePrimaryCtxRetain(_checked(cuda.cuDeviceGet(number))))
         _checked(cuda.cuCtxSetCurrent(context))
         stream = _checked(cuda.cuStreamCreate(cuda.CUstream_flags.CU_STREAM_NON_BLOCKING.value))
-        start = int(_checked(cuda.cuMemHostAlloc(2 * STAGED, cuda.CU_MEMHOSTALLOC_PORTABLE)))
-        untimed = cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING.value
-        events = (_checked(cuda.cuEventCreate(untimed)), _checked(cuda.cuEventCreate(untimed)))
-        return _Place(context, stream, int(stream), (start, start + STAGED), events, threading.Lock())
+        return _Place(context, stream, int(stream), Transfers(context, stream, _checked))
 
     def stream(self, number: int) -> int:
         """The handle of the stream all our work goes to."""
@@ -165,37 +158,36 @@ class CudaDriver(Driver):
         return int(_checked(cuda.cuMemGetInfo())[0])
 
     def upload(self, number: int, address: int, array: np.ndarray) -> None:
-        """Copy to the GPU: little by the driver's own way, the rest through page-locked memory."""
-        place, source, nbytes = self._place(number), array.ctypes.data, array.nbytes
-        if nbytes <= KEPT_BY_DRIVER:
-            _checked(cuda.cuMemcpyHtoDAsync(address, source, nbytes, place.stream))
-            return
-        with place.staging:
-            for start, size, half, event in _pieces(place, nbytes):
-                _checked(cuda.cuEventSynchronize(event))
-                ctypes.memmove(half, source + start, size)
-                _checked(cuda.cuMemcpyHtoDAsync(address + start, half, size, place.stream))
-                _checked(cuda.cuEventRecord(event, place.stream))
+        """Copy to the GPU."""
+        self._place(number).transfers.upload(address, array.ctypes.data, array.nbytes)
 
     def download(self, number: int, array: np.ndarray, address: int) -> None:
-        """Copy from the GPU through page-locked memory, and wait for it."""
-        place, target = self._place(number), array.ctypes.data
-        with place.staging:
-            before: tuple[int, int, int, Any] | None = None
-            for piece in _pieces(place, array.nbytes):
-                start, size, half, event = piece
-                _checked(cuda.cuEventSynchronize(event))
-                _checked(cuda.cuMemcpyDtoHAsync(half, address + start, size, place.stream))
-                _checked(cuda.cuEventRecord(event, place.stream))
-                if before is not None:
-                    _emptied(target, before)
-                before = piece
-            if before is not None:
-                _emptied(target, before)
+        """Copy from the GPU, and wait for it."""
+        self._place(number).transfers.download(array.ctypes.data, address, array.nbytes)
 
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
-        """Copy within or between GPUs."""
+        """Copy within a GPU."""
         _checked(cuda.cuMemcpyAsync(target, source, nbytes, self._place(number).stream))
+
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        """Copy from another GPU: directly where there is a way, else through the host."""
+        here, there = self._place(number), self._place(other)
+        self._connect(number, other)
+        copy = cuda.cuMemcpyPeerAsync(target, here.context, source, there.context, nbytes, here.stream)
+        _checked(copy)
+
+    def _connect(self, number: int, other: int) -> None:
+        """Let a GPU reach the memory that the driver gives us on another, once, where it can."""
+        if (number, other) in self._connected:
+            return
+        self._connected.add((number, other))
+        here, there = (_checked(cuda.cuDeviceGet(each)) for each in (number, other))
+        if _checked(cuda.cuDeviceCanAccessPeer(here, there)):
+            access = cuda.CUmemAccessDesc()
+            access.location.type = cuda.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE
+            access.location.id = number
+            access.flags = cuda.CUmemAccess_flags.CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+            _checked(cuda.cuMemPoolSetAccess(_checked(cuda.cuDeviceGetDefaultMemPool(there)), [access], 1))
 
     def clear(self, number: int, address: int, nbytes: int) -> None:
         """Zeros."""
@@ -241,18 +233,25 @@ class CudaDriver(Driver):
 
     # -- libraries -------------------------------------------------------------------------------------------
 
+    def library(self, number: int, kind: type[_L]) -> _L | None:
+        """The library, opened on our stream when this is first asked."""
+        which: Any = kind  # a Library, of which runtime/driver.py knows nothing
+        key = (number, which)
+        if key not in self._libraries:
+            with self._opening_library:
+                if key not in self._libraries:
+                    loaded = which.load()
+                    found = None if loaded is None else open_library(which, loaded, self.stream(number))
+                    self._libraries[key] = found
+        return self._libraries[key]
+
     def multiplies(self, number: int) -> bool:
         """Whether cuBLAS is installed and fits the driver."""
-        with self._opening_cublas:
-            if number not in self._cublas:
-                library = load_cublas()
-                found = None if library is None else open_cublas(library, self.stream(number))
-                self._cublas[number] = found
-        return self._cublas[number] is not None
+        return self.library(number, Cublas) is not None
 
     def multiply(self, number: int, gemm: Gemm, first: int, second: int, result: int) -> None:
         """Give products to cuBLAS."""
-        cublas = self._cublas[number]
+        cublas = self.library(number, Cublas)
         assert cublas is not None
         cublas.multiply(gemm, first, second, result)
 
@@ -293,15 +292,3 @@ def _event() -> Iterator[Any]:
         yield event
     finally:
         _checked(cuda.cuEventDestroy(event))  # the driver keeps it as long as a stream waits for it
-
-
-def _pieces(place: _Place, nbytes: int) -> Iterator[tuple[int, int, int, Any]]:
-    """First byte, length, page-locked memory and event of each piece of a copy."""
-    for number, start in enumerate(range(0, nbytes, STAGED)):
-        yield start, min(STAGED, nbytes - start), place.halves[number % 2], place.events[number % 2]
-
-
-def _emptied(target: int, piece: tuple[int, int, int, Any]) -> None:
-    start, size, half, event = piece
-    _checked(cuda.cuEventSynchronize(event))
-    ctypes.memmove(target + start, half, size)

@@ -26,7 +26,8 @@ from toonygrad.runtime.cache import disk_cache, lock, numba_version, out_of_reac
 _LINKERS = ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12", "cuda-bindings")
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version installed of a package, or "none"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -40,7 +41,12 @@ def _environment() -> bytes:
     # Importing these would import Numba.
     files += [files[-1].with_name(name) for name in ("compile.py", "frontend.py", "cuda_frontend.py")]
     machinery = b"".join(file.read_bytes() for file in files)
-    versions = (llvmlite.__version__, numba_version(), sys.implementation.cache_tag, *map(_version, _LINKERS))
+    versions = (
+        llvmlite.__version__,
+        numba_version(),
+        sys.implementation.cache_tag,
+        *map(package_version, _LINKERS),
+    )
     return hashlib.sha256(repr(versions).encode() + machinery).digest()
 
 

@@ -1,13 +1,13 @@
-"""NVIDIA's cuBLAS through ctypes: found and loaded when a product of matrices is first planned on a GPU.
+"""NVIDIA's libraries through ctypes: found and loaded when a GPU first has work for them; cuBLAS.
 
-runtime/cuda.py has one Cublas for each GPU. Imports nothing of CUDA at the top.
+runtime/cuda.py has one handle of each library for each GPU. Imports nothing of CUDA at the top.
 """
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -24,21 +24,48 @@ _ADDRESS, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 
 
 @cache
-def load_cublas() -> Any:
+def load_library(name: str) -> Any:
     """The library: of pip's packages, of conda's or the system's; None where there is none."""
     try:
         from cuda.pathfinder import DynamicLibNotFoundError, load_nvidia_dynamic_lib
     except ImportError:  # the extra `cuda` brings it, cuda-bindings alone needn't
         return None
     try:
-        found = load_nvidia_dynamic_lib("cublas")
+        found = load_nvidia_dynamic_lib(name)
     except DynamicLibNotFoundError:
         return None
     return ctypes.CDLL(found.abs_path)
 
 
-def open_cublas(library: Any, stream: int) -> Cublas | None:
-    """cuBLAS on the current GPU and this stream of it; None where this library doesn't work there.
+class Unusable(RuntimeError):
+    """The library can't be used on this machine."""
+
+
+class Library:
+    """Functions of one library, bound, and a handle where it has such.
+
+    Parameters
+    ----------
+    library : what `ctypes` loaded
+    stream : where the work goes
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, library: Any, stream: int) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls) -> Any:
+        """What the constructor takes; None where it isn't installed."""
+        return load_library(cls.name)
+
+
+_L = TypeVar("_L", bound=Library)
+
+
+def open_library(kind: type[_L], library: Any, stream: int) -> _L | None:
+    """The library on the current GPU and this stream of it; None where this one doesn't work there.
 
     Raises
     ------
@@ -46,23 +73,15 @@ def open_cublas(library: Any, stream: int) -> Cublas | None:
         The GPU has no memory left for it.
     """
     try:
-        return Cublas(library, stream)
-    except (AttributeError, _Unusable):  # before CUDA 12, there were no functions of 64-bit sizes
+        return kind(library, stream)
+    except (AttributeError, Unusable):  # an older one hasn't all the functions
         return None
 
 
-class _Unusable(RuntimeError):
-    """The library can't be used on this machine."""
+class Cublas(Library):
+    """A handle of cuBLAS, and its functions bound."""
 
-
-class Cublas:
-    """A handle of cuBLAS, and its functions bound.
-
-    Parameters
-    ----------
-    library : what `ctypes` loaded
-    stream : where the work goes
-    """
+    name = "cublas"
 
     def __init__(self, library: Any, stream: int) -> None:
         self._library = library
@@ -77,7 +96,7 @@ class Cublas:
         handle = ctypes.c_void_p()
         status = library.cublasCreate_v2(ctypes.byref(handle))
         if status and status != _ALLOC_FAILED:
-            raise _Unusable(self._words(status))
+            raise Unusable(self._words(status))
         self._check(status)
         self._handle = handle
         self._check(library.cublasSetStream_v2(handle, stream))

@@ -19,7 +19,8 @@ from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_products import ProductStep, is_product
 from toonygrad.runtime.cuda_program import Part, ProgramStep, given_place
-from toonygrad.runtime.device import Checks, Device, as_laid_out, layout_of, open_device
+from toonygrad.runtime.cuda_routines import LibraryStep, in_words_of_libraries, is_library_call
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import InterpretedStep, Plan, RunStep, Slots, run_step
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, schedule
 from toonygrad.schedule.memory import last_uses
@@ -35,6 +36,7 @@ class CudaPlan(Plan):
     ----------
     uploads : slots of arguments that are on the host, which are copied first
     checks : slots in which steps leave the Checks of their kernels
+    scalars : numbers that are arguments behind those of the graph
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class CudaPlan(Plan):
         outputs: Sequence[int],
         uploads: Sequence[int],
         checks: Sequence[int],
+        scalars: Sequence[UOp] = (),
     ) -> None:
         super().__init__(steps, slots, outputs)
+        self._scalars = scalars
         self._device, self._uploads, self._checks = device, uploads, checks
 
     def run(self, leaves: Sequence[UOp]) -> list[Any]:
@@ -68,6 +72,7 @@ class CudaPlan(Plan):
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
+        values += self._scalars
         values += [None] * (self._slots - len(values))
         device = self._device
         for slot in self._uploads:
@@ -80,6 +85,47 @@ class CudaPlan(Plan):
             checks = (*earlier, *(values[slot] for slot in self._checks))
             for result in results:
                 result.checks = checks
+        return results
+
+
+class SingleProgramPlan(CudaPlan):
+    """A plan of kernels alone, whose results are memory of their own: what most plans are, in fewer steps."""
+
+    def __init__(
+        self,
+        device: Device,
+        program: ProgramStep,
+        slots: int,
+        outputs: Sequence[int],
+        blocks: Sequence[tuple[int, int, Layout]],
+    ) -> None:
+        super().__init__(device, [program], slots, outputs, (), ())
+        self._program, self._blocks = program, blocks
+
+    def run(self, leaves: Sequence[UOp]) -> list[Any]:
+        """As of every plan."""
+        buffer = Ops.BUFFER
+        given = []
+        earlier: tuple[Checks, ...] = ()
+        for leaf in leaves:
+            if leaf.op is buffer:
+                memory = leaf.arg
+                given.append(memory.address)
+                if memory.checks:
+                    earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
+        try:
+            blocks = self._program.handed_over(given, leaves)
+        except MemoryError:
+            blocks = None
+        if blocks is None:
+            return super().run(leaves)
+        results = []
+        for block, offset, layout in self._blocks:
+            memory = blocks[block]
+            result = DeviceBuffer(layout, memory, memory.address + offset)
+            if earlier:
+                result.checks = earlier
+            results.append(result)
         return results
 
 
@@ -115,7 +161,11 @@ def make_cuda_plan(
             (),
         )
         return CudaPlan(place, [everything], count, [slot[root] for root in roots], on_host, ())
-    steps = schedule(roots)
+    stored, scalars = in_words_of_libraries(roots, place, count)
+    roots = dict(zip(stored, roots.values()))
+    slot |= {node: node.arg[0] for node in toposort(*roots) if node.op is Ops.ARGUMENT}
+    count += len(scalars)
+    steps = schedule(roots, for_threads=True)
     for step in steps:
         for node in step.writes:
             if node not in slot:
@@ -125,7 +175,7 @@ def make_cuda_plan(
         (step, cuda_source(step), tuple(slot[node] for node in dead))
         for step, dead in zip(steps, last_uses(steps, frozenset(roots)), strict=True)
     ]
-    outputs = [slot[root] for root in roots]
+    outputs = [slot[node] for node in stored]
     places = {
         node.arg[0]: given_place(node.arg[0], layout_of(place, node.dtype, node.shape, _bytes(node)))
         for node in arguments
@@ -146,7 +196,7 @@ def make_cuda_plan(
         parts = [Part(step, source, dead) for step, source, dead in group]  # type: ignore[arg-type]
         touched = {number for part in parts for number in part.touched(slot)}
         later = {slot[node] for step, _, _ in done[after:] for node in (*step.reads, *step.writes)}
-        read = {number: found for number, found in places.items() if number in touched}
+        read = {number: places[number] for number in sorted(touched.intersection(places))}
         program = ProgramStep(place, parts, slot, read, later.union(outputs))
         numbers = range(count, count + program.checking)
         program.leave_checks(numbers)
@@ -154,7 +204,12 @@ def make_cuda_plan(
         count += program.checking
         places |= program.places
         made.append(program)
-    return CudaPlan(place, made, count, outputs, on_host, checks)
+    if len(made) == 1 and isinstance(made[0], ProgramStep) and not (on_host or scalars):
+        given = [node.arg[0] for node in arguments if node.arg[3] is not None]
+        blocks = made[0].blocks(outputs, given)
+        if blocks is not None:
+            return SingleProgramPlan(place, made[0], count, outputs, blocks)
+    return CudaPlan(place, made, count, outputs, on_host, checks, scalars)
 
 
 def _bytes(argument: UOp) -> tuple[int, ...]:
@@ -197,6 +252,8 @@ def _run_step(device: Device, step: Step, slot: dict[UOp, int], dead: tuple[int,
         run = EmptyStep(device, step, slot)
     elif isinstance(step, Routine) and is_product(step, device):
         run = ProductStep(device, step, slot)
+    elif isinstance(step, Routine) and is_library_call(step):
+        run = LibraryStep(device, step, slot)
     else:
         reads = [slot[node] for node in step.reads]
         writes = [slot[node] for node in step.writes]

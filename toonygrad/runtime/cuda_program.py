@@ -17,19 +17,17 @@ import numpy as np
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
-from toonygrad.codegen.cuda_loops import ThreadCarry
-from toonygrad.codegen.loops import Partial
+from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
 from toonygrad.runtime.plan import RunStep, Slots, number_slot
 from toonygrad.schedule.fusion import Alias, Kernel, schedule
-from toonygrad.schedule.ranges import Index, viewed
-from toonygrad.schedule.trace import Output, range_named
+from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
-from toonygrad.uop.shape import contiguous_strides, size_of
+from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
 # What blocks of a kernel tell one another in.
@@ -155,21 +153,17 @@ class Written:
             self.blocks[place.given.slot].users += 1
 
     def kernel(self, kernel: Kernel, source: CudaSource, slot: Mapping[UOp, int]) -> None:
-        """A kernel, and those that combine what it leaves in chunks."""
+        """A kernel, and those that run before it on chunks."""
         device = self.device
-        partials = {each.output: each for each in source.partials}
-        made, pieces = [], []
-        for number, node in enumerate(kernel.writes):
-            chunks = partials.get(number)
-            if chunks is not None:
-                made.append(self.take(layout_of(device, chunks.dtype, (chunks.chunks, *node.shape))))
-                pieces.append((chunks, node, made[-1]))
-                continue
+        made = []
+        for node in kernel.writes:
             # The parts of a concatenation write into one memory, which the first of them takes.
             place = self.places.get(slot[node])
             if place is None:
                 place = self.places[slot[node]] = self.take(layout_of(device, node.dtype, node.shape))
             made.append(place)
+        temporaries = [self.take(layout_of(device, dtype, (size,))) for dtype, size in source.temporaries]
+        made += temporaries
         words = None
         if kernel.checks:
             words = self.take(layout_of(device, _WORD, (len(kernel.checks),)))
@@ -181,18 +175,17 @@ class Written:
                 self.take(layout_of(device, carry.dtype, (carry.rows, carry.chunks)))
                 for carry in source.carries
             ]
-            self._launch(kernel, source, slot, made, words, totals, of_totals=True)
+            self._launch(kernel, source, slot, made, words, totals, "totals")
             for own, carry in zip(totals, source.carries, strict=True):
                 carries.append(self._own(_scanning(carry), own))
                 self.give_back(own)
         for count in source.words:
             carries.append(self.take(layout_of(device, _PUBLISHED, (count,))))
             self.clear(carries[-1])
+        if source.before is not None:
+            self._launch(kernel, source, slot, made, words, (), "before")
         self._launch(kernel, source, slot, made, words, carries)
-        for place in carries:
-            self.give_back(place)
-        for chunks, node, place in pieces:
-            self.places[slot[node]] = self._own(_combining(chunks, node), place)
+        for place in (*carries, *temporaries):
             self.give_back(place)
 
     def _own(self, made: tuple[Kernel, UOp, UOp], place: Place) -> Place:
@@ -213,19 +206,16 @@ class Written:
         made: Sequence[Place],
         words: Place | None,
         carries: Sequence[Place],
-        of_totals: bool = False,
+        chunks: str | None = None,
     ) -> None:
-        form = source.totals if of_totals else source
-        assert form is not None
+        form = _part_of(source, chunks)
         pointers = self._pointers(kernel, form, slot, made)
         for name in form.aligned:
             given, offset = pointers[name]
             if given.kind == "memory":
                 self.vectors.add(given)
             if offset % VECTOR_BYTES or given in self.unaligned:
-                plain = generate_cuda(kernel, vectors=False)
-                form = plain and plain.totals if of_totals else plain
-                assert form is not None
+                form = _part_of(generate_cuda(kernel, vectors=False), chunks)
                 pointers = self._pointers(kernel, form, slot, made)
                 break
         arguments: list[tuple[Given | None, int]] = list(pointers.values())
@@ -247,41 +237,25 @@ class Written:
         found = {}
         ordered = source.arguments.ordered_pointers()
         for parameter, ((output, k, offset), pointer) in zip(source.parameters, ordered, strict=False):
-            place = made[k] if output else self.places[slot[kernel.arrays[k]]]
+            if k < 0:  # temporaries stand behind the outputs
+                place = made[len(kernel.writes) + TEMPORARY - k]
+            else:
+                place = made[k] if output else self.places[slot[kernel.arrays[k]]]
             found[parameter.name] = place.given, place.offset + offset * pointer.dtype.itemsize
         return found
 
 
-def _combining(partials: Partial, node: UOp) -> tuple[Kernel, UOp, UOp]:
-    """The kernel that makes an output of the values of its chunks; the ARGUMENT that stands for those; the
-    output.
-
-    Written as a kernel at once: the scheduler would store a reduction to one value before it is converted.
-    """
-    size = size_of(node.shape)
-    over, along = range_named("chunk"), range_named("element")
-    domain = (along,) if size > 1 else ()
-    chunks = UOp.new(Ops.ARGUMENT, (), (0, partials.dtype, (partials.chunks, size), (size, 1)))
-    coefficients = (size, 1)[: 1 + len(domain)]
-    value = UOp.new(Ops.ACCESS, (over, *domain), (0, partials.dtype, coefficients, 0))
-    total = UOp.new(Ops.REDUCE, (value, over), partials.op).cast(node.dtype)
-    kernel = Kernel(
-        outputs=(Output(node, total, Index(tuple((each, 1) for each in domain))),),
-        arrays=(chunks,),
-        numbers=(),
-        sizes=(),
-        outer=domain,
-        domain=domain,
-        extents={over: partials.chunks, along: size},
-        checks=(),
-        nodes=(),
-        reason="a reduction in chunks is combined",
-    )
-    return kernel, chunks, node
+def _part_of(source: CudaSource | None, chunks: str | None) -> CudaSource:
+    """A kernel's source, or that of what runs before it on chunks, by its name."""
+    form = source if chunks is None else getattr(source, chunks)
+    assert isinstance(form, CudaSource)
+    return form
 
 
 def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
-    """The kernel that makes, of each chunk's totals, those of all chunks up to it; as `_combining`."""
+    """The kernel that makes, of chunks' totals, those of all chunks up to each; the ARGUMENT that stands for
+    the totals; the result.
+    """
     shape = (carry.rows, carry.chunks)
     totals = UOp.new(Ops.ARGUMENT, (), (0, carry.dtype, shape, contiguous_strides(shape)))
     node = UOp.new(Ops.SCAN, (totals,), (carry.op, 1))
@@ -398,39 +372,62 @@ class ProgramStep(RunStep):
             values[number] = None
 
     def _launched(self, values: Slots) -> list[Memory]:
-        """The blocks that the program took, once it has been handed over."""
+        while True:
+            blocks = self.handed_over([values[number].address for number in self._memory], values)
+            if blocks is not None:
+                return blocks
+            vectors = self._aligned.vectors
+            self._ready(frozenset(each for each in vectors if values[each.slot].address % VECTOR_BYTES))
+
+    def handed_over(self, given: list[int], numbers: Sequence[Any]) -> list[Memory] | None:
+        """The blocks that the program took; None, and nothing has been done, where memory isn't aligned as it
+        was the last time.
+
+        Parameters
+        ----------
+        given : the addresses of the memory it reads, in the order of slots; what else it is given is added
+        numbers : with the SCALARs in their slots
+        """
         device = self._device
         free = device.free
-        given = [values[number].address for number in self._memory]
         form = self._form or self._ready(frozenset())
-        while True:
-            numbers = [bits(values[number].arg) for number, bits in form.numbers]
-            blocks = []
-            for size, layout in form.blocks:
-                try:
-                    address = free[size].pop()
-                except IndexError:
-                    address = device.fresh(layout)
-                blocks.append(Memory(device, address, size))
-            every = (*given, *numbers, *[memory.address for memory in blocks])
-            status = form.run(*every)
-            if not status:
-                break
+        for number, bits in form.numbers:
+            given.append(bits(numbers[number].arg))
+        blocks = []
+        for size, layout in form.blocks:
+            try:
+                address = free[size].pop()
+            except IndexError:
+                address = device.fresh(layout)
+            blocks.append(Memory(device, address, size))
+            given.append(address)
+        status = form.run(*given)
+        if status:
+            if status == UNALIGNED:
+                return None
             if status == REPEATED:
-                form.program.repeat(*every)
-                break
-            if status != UNALIGNED:
+                form.program.repeat(*given)
+            else:
                 device.driver.refuse(status)
-            form = self._ready(self._unaligned(values))
         launches, nbytes = form.launches, form.nbytes
         counters.kernels_launched += launches
         counters.bytes_allocated += nbytes
         return blocks
 
-    def _unaligned(self, values: Slots) -> frozenset[Given]:
-        return frozenset(
-            given for given in self._aligned.vectors if values[given.slot].address % VECTOR_BYTES
-        )
+    def blocks(self, outputs: Sequence[int], memory: Collection[int]) -> list[tuple[int, int, Layout]] | None:
+        """For each of these slots the block, the first byte there and the layout.
+
+        None where it fills slots with anything else, or doesn't read all the slots of `memory`.
+        """
+        found = {number: (block, offset, layout) for number, block, offset, layout in self._results}
+        if (
+            self._views
+            or self._checked
+            or set(self._memory) != set(memory)
+            or not found.keys() >= set(outputs)
+        ):
+            return None
+        return [found[number] for number in outputs]
 
     def _ready(self, unaligned: frozenset[Given]) -> _Form:
         form = self._forms.get(unaligned)

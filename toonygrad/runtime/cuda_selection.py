@@ -22,6 +22,8 @@ from toonygrad.runtime.device import DeviceBuffer
 THREADS = 256
 TILE = THREADS * VECTOR_BYTES
 MOST_CHUNKS = 4096
+# Elements that a thread has on their way at once.
+AHEAD = 4
 
 _TRUTHS = """\
         here = thread_x() * {width}
@@ -72,6 +74,7 @@ _COUNT = (
 _STORE = (
     """\
     truths = uint8_scratch({width})
+    held = {element}_scratch({ahead} * {parts})
     places = int32_shared({tile})
     warps = int64_shared({warp})
     lane = remainder(thread_x(), {warp})
@@ -124,10 +127,17 @@ _STORE = (
                 place = place + 1
         barrier()
         total = minimum(total, end - begin)
-        for step in range(quotient(total + {threads} - 1, {threads})):
-            k = step * {threads} + thread_x()
-            if k < total:
-                source = (block_x() * tiles + tile) * {tile} + int64(places[k])
+        for step in range(quotient(total + {ahead} * {threads} - 1, {ahead} * {threads})):
+            for m in range({ahead}):
+                unrolled()
+                k = (step * {ahead} + m) * {threads} + thread_x()
+                if k < total:
+                    source = (block_x() * tiles + tile) * {tile} + int64(places[k])
+{loads}
+            for m in range({ahead}):
+                unrolled()
+                k = (step * {ahead} + m) * {threads} + thread_x()
+                if k < total:
 {stores}
         begin = begin + total
         barrier()
@@ -152,6 +162,7 @@ _BISECT = """\
 _SIZES = {
     "width": VECTOR_BYTES,
     "tile": TILE,
+    "ahead": AHEAD,
     "threads": THREADS,
     "warp": WARP,
     "warps": THREADS // WARP,
@@ -170,11 +181,20 @@ def _counting() -> TextKernel:
 @functools.cache
 def _storing(element: np.dtype | None, parts: int) -> TextKernel:
     """The kernel that stores elements of `parts` words, or positions where there is no word."""
-    lines = [f"out0[begin * {parts} + k * {parts} + {n}] = in0[source * {parts} + {n}]" for n in range(parts)]
-    if element is None:
-        lines = ["out0[begin + k] = source"]
-    body = _STORE.format(**_SIZES, stores="\n".join(f"{' ' * 16}{line}" for line in lines))
-    pointers = [("out0", dtypes.INDEX if element is None else element), _COUNTS, _MASK]
+    kind = dtypes.INDEX if element is None else element
+    found = "source" if element is None else f"in0[source * {parts} + {{n}}]"
+
+    def each_part(line: str) -> str:
+        return "\n".join(" " * 20 + line.format(n=n) for n in range(parts))
+
+    body = _STORE.format(
+        **_SIZES,
+        element=kind,
+        parts=parts,
+        loads=each_part(f"held[m * {parts} + {{n}}] = {found}"),
+        stores=each_part(f"out0[(begin + k) * {parts} + {{n}}] = held[m * {parts} + {{n}}]"),
+    )
+    pointers = [("out0", kind), _COUNTS, _MASK]
     if element is not None:
         pointers.append(("in0", element))
     return TextKernel.made(body, pointers, _INTEGERS)

@@ -12,20 +12,22 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
-from toonygrad.runtime.buffer import other_pools
+from toonygrad.runtime.buffer import leased, other_pools
 from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
+
+_T = TypeVar("_T")
 
 # Blocks start on a multiple of this and are no smaller: what CUDA's own allocators do, and enough for any
 # access.
@@ -271,11 +273,20 @@ class SharedDeviceBuffer(DeviceBuffer):
         self.memory, self.address, self.layout = other.memory, other.address, other.layout
 
 
+class FixedDeviceBuffer(SharedDeviceBuffer):
+    """Memory that somebody outside the engine sees as well, and that may not be written."""
+
+    __slots__ = ()
+
+    writeable = False
+
+
 def host_window(buffer: DeviceBuffer) -> tuple[int, np.ndarray, np.ndarray]:
     """The stretch of memory with a buffer's elements: its address, a copy of it, the elements in that."""
     reach = [(size - 1) * stride for size, stride in zip(buffer.shape, buffer.strides, strict=True)]
     below = -sum(step for step in reach if step < 0)
-    stretch = np.empty(below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize, np.uint8)
+    extent = below + sum(step for step in reach if step > 0) + buffer.dtype.itemsize
+    stretch = leased((extent,), np.dtype(np.uint8))
     lowest = buffer.address - below
     buffer.place.download(stretch, lowest)
     return lowest, stretch, np.ndarray(buffer.shape, buffer.dtype, stretch.data, below, buffer.strides)
@@ -291,7 +302,7 @@ def _downloaded(buffer: DeviceBuffer) -> np.ndarray:
         return np.empty(buffer.shape, buffer.dtype)
     if not buffer.is_contiguous:
         return np.array(host_window(buffer)[2], order="C")
-    host = np.empty(buffer.shape, buffer.dtype)
+    host = leased(buffer.shape, buffer.dtype)
     buffer.place.download(host, buffer.address)
     return host
 
@@ -413,16 +424,19 @@ class Device:
         """A contiguous buffer's elements, on whatever device they are, in memory of their own here."""
         result = self.allocate(buffer.shape, buffer.dtype)
         if buffer.nbytes:
-            source = buffer.place
-            if source is not self:
-                source.driver.use(source.number)
-                source.driver.let_wait(source.number, self.driver.stream(self.number))
-            self.driver.use(self.number)
-            self.driver.copy(self.number, result.address, buffer.address, buffer.nbytes)
-            if source is not self:
+            source, driver, to = buffer.place, self.driver, (self.number, result.address)
+            if source is self:
+                driver.use(self.number)
+                driver.copy(*to, buffer.address, buffer.nbytes)
+            else:
+                stream = driver.stream(self.number)
+                driver.use(source.number)
+                driver.let_wait(source.number, stream)
+                driver.use(self.number)
+                driver.copy_from(*to, source.number, buffer.address, buffer.nbytes)
                 # The source may be given back and written to by its own stream at once.
-                source.driver.use(source.number)
-                source.driver.wait_for(source.number, self.driver.stream(self.number))
+                driver.use(source.number)
+                driver.wait_for(source.number, stream)
         result.checks = buffer.checks
         return result
 
@@ -434,30 +448,31 @@ class Device:
             with self._lock:
                 found = self._kernels.get(key)
                 if found is None:
-                    try:
-                        found = self.driver.kernel(self.number, text, name, parameters)
-                    except DeviceMemoryError:
-                        self.trim()
-                        found = self.driver.kernel(self.number, text, name, parameters)
+                    found = self.asked(self.driver.kernel, self.number, text, name, parameters)
                     self._kernels[key] = found
         return found
+
+    def asked(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """What `function` answers; where it finds no memory, what is kept for reuse is given up first."""
+        try:
+            return function(*arguments)
+        except DeviceMemoryError:
+            self.trim()
+            return function(*arguments)
+
+    def library(self, kind: type[_T]) -> _T | None:
+        """A library on this device, a subclass of cuda_libraries.Library; None where there is none."""
+        self.driver.use(self.number)
+        return self.asked(self.driver.library, self.number, kind)
 
     def multiplies(self) -> bool:
         """Whether there is a library for products of matrices."""
         self.driver.use(self.number)
-        try:
-            return self.driver.multiplies(self.number)
-        except DeviceMemoryError:
-            self.trim()
-            return self.driver.multiplies(self.number)
+        return self.asked(self.driver.multiplies, self.number)
 
     def multiply(self, gemm: Gemm, first: int, second: int, result: int) -> None:
         """Products of the matrices at these addresses, by the library."""
-        try:
-            self.driver.multiply(self.number, gemm, first, second, result)
-        except DeviceMemoryError:
-            self.trim()
-            self.driver.multiply(self.number, gemm, first, second, result)
+        self.asked(self.driver.multiply, self.number, gemm, first, second, result)
 
     def synchronize(self) -> None:
         """Wait until all work is done."""

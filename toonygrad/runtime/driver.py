@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
 from toonygrad.codegen.cpu import Parameter
+
+# A subclass of cuda_libraries.Library.
+_L = TypeVar("_L")
 
 
 class DeviceUnavailable(RuntimeError):
@@ -134,7 +137,11 @@ class Driver(ABC):
 
     @abstractmethod
     def copy(self, number: int, target: int, source: int, nbytes: int) -> None:
-        """Copy from one address to another, on any devices."""
+        """Copy from one address to another on the device."""
+
+    @abstractmethod
+    def copy_from(self, number: int, target: int, other: int, source: int, nbytes: int) -> None:
+        """Copy to an address on the device from one on another, in the order of the former's stream."""
 
     @abstractmethod
     def clear(self, number: int, address: int, nbytes: int) -> None:
@@ -177,6 +184,16 @@ class Driver(ABC):
             There is no memory left.
         RuntimeError
             Any other error.
+        """
+
+    @abstractmethod
+    def library(self, number: int, kind: type[_L]) -> _L | None:
+        """A library on the device's stream, loaded when this is first asked; None where there is none.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There is no memory left for it.
         """
 
     @abstractmethod

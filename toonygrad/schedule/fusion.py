@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toonygrad.schedule.one_walk import found_with_others
 from toonygrad.schedule.ranges import NeedsSplit
 from toonygrad.schedule.repetition import read_at_several_places
-from toonygrad.schedule.trace import Conflict, Output, Trace, has_no_kernel, view_of, whole
+from toonygrad.schedule.trace import Conflict, ForThreads, Output, Trace, has_no_kernel, view_of, whole
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
@@ -164,8 +165,9 @@ Step = Kernel | Routine | Alias | Copy
 class _Fusion:
     """The boundaries found so far, and kernels traced with them."""
 
-    def __init__(self, stored: dict[UOp, str], order: Sequence[UOp]) -> None:
+    def __init__(self, stored: dict[UOp, str], order: Sequence[UOp], for_threads: bool) -> None:
         self.stored = stored
+        self.threads = ForThreads(found_with_others(order)) if for_threads else None
         self.place = {node: number for number, node in enumerate(order)}
         self.splits: dict[UOp, dict[tuple, int]] = {}
 
@@ -188,7 +190,7 @@ class _Fusion:
     ) -> Kernel | dict[UOp, str]:
         splits = dict(self.splits.get(nodes[-1], {}))
         while True:
-            trace = Trace(self.stored, splits, inlined)
+            trace = Trace(self.stored, splits, inlined, self.threads)
             try:
                 store(trace)
             except NeedsSplit as need:
@@ -214,15 +216,16 @@ class _Fusion:
         )
 
 
-def schedule(roots: Mapping[UOp, str]) -> list[Step]:
+def schedule(roots: Mapping[UOp, str], for_threads: bool = False) -> list[Step]:
     """Steps, in an order that works, that leave `roots` in memory; memory is there of ARGUMENTs alone.
 
     Parameters
     ----------
     roots : the nodes to store, and why
+    for_threads : whether for a GPU
     """
     order = toposort(*roots)
-    fusion = _Fusion(dict(roots), order)
+    fusion = _Fusion(dict(roots), order, for_threads)
     _fixed_boundaries(order, fusion.stored)
     fusion.stored.update(read_at_several_places(order, fusion.stored))
     _limit_size(order, fusion.stored)

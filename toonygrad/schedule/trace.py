@@ -44,6 +44,20 @@ class Conflict(Exception):
 
 
 @dataclass(frozen=True)
+class ForThreads:
+    """What is otherwise for kernels that threads of a GPU run.
+
+    Attributes
+    ----------
+    beside : reductions that are found in one walk with others that need them
+    fewest_rows : in place of FEWEST_ROWS
+    """
+
+    beside: frozenset[UOp]
+    fewest_rows: int = 128
+
+
+@dataclass(frozen=True)
 class Output:
     """A node that a kernel stores: its scalar value at a flat index into the node's row-major memory."""
 
@@ -65,12 +79,17 @@ class Trace:
     memory : nodes that stand in memory when the kernel runs, which it reads
     splits : for a range's name, the width at which it runs as two
     inlined : stored nodes that this kernel itself computes
+    threads : what is otherwise for a kernel that threads of a GPU run; None on the CPU
     """
 
     def __init__(
-        self, memory: Mapping[UOp, object], splits: dict[tuple, int], inlined: frozenset[UOp] = frozenset()
+        self,
+        memory: Mapping[UOp, object],
+        splits: dict[tuple, int],
+        inlined: frozenset[UOp] = frozenset(),
+        threads: ForThreads | None = None,
     ) -> None:
-        self.memory, self.splits, self.inlined = memory, splits, inlined
+        self.memory, self.splits, self.inlined, self.threads = memory, splits, inlined, threads
         self.scans = [node for node in inlined if node.op is Ops.SCAN]
         self.extents: dict[UOp, int] = {}
         self.arrays: list[UOp] = []
@@ -400,7 +419,11 @@ class Trace:
             if index.offset or any(c != 1 and len(index.terms) == 1 for _, c in index.terms):
                 return "its result is read at other places than its rows"
             rows += _in_order(index)
-        if not rows:
+        threads = self.threads
+        beside = threads is not None and node in threads.beside
+        # To one value: threads can share it out in the kernel that stores what comes of it.
+        own = threads is not None and not self.domain and (self.outer is None or beside)
+        if not rows and not own:
             return "a reduction to one value is shared out among cores in pieces"
         outer = tuple(rows)
         if outer != self.domain[: len(outer)]:
@@ -411,9 +434,13 @@ class Trace:
         if self.outer is not None and outer != self.outer:
             return "its consumer is a reduction over other rows"
         count = size_of([self.extents[a] for a in outer])
+        if beside or not rows:
+            self.outer = outer
+            return None
+        few = FEWEST_ROWS if threads is None else threads.fewest_rows
         if across and count < FEWEST_COLUMNS and size_of(node.src[0].shape) > SMALL:
             return "too few columns to share among cores"
-        if count < FEWEST_ROWS and size_of(node.src[0].shape) > SMALL * FEWEST_ROWS:
+        if count < few and size_of(node.src[0].shape) > SMALL * few:
             return "too few rows to share among cores"
         self.outer = outer
         return None

@@ -1,0 +1,93 @@
+"""Routines on a GPU: which of the recorded ones its libraries do, in their words, and the plan's step.
+
+cuda_plan.py and explain.py come here. A recorded routine becomes calls of a library among ordinary
+operations, before anything is scheduled, so that these fuse with what stands around. Without the library it
+stays as it is, and the host computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from toonygrad.runtime.cuda_fft import Cufft, run_cufft, transformed
+from toonygrad.runtime.cuda_libraries import Library
+from toonygrad.runtime.cuda_sorting import Cub, run_cub, run_search, searched, sorted_by_keys
+from toonygrad.runtime.device import Device, DeviceBuffer, layout_of
+from toonygrad.runtime.plan import RunStep, Slots
+from toonygrad.schedule.fusion import Routine
+from toonygrad.uop.node import Number, UOp, toposort
+from toonygrad.uop.ops import Ops
+
+# What does a call: on these sources, with these parameters, into this row-major memory.
+Call = Callable[[Device, Sequence[DeviceBuffer], tuple[Any, ...], DeviceBuffer], None]
+# What a recorded routine becomes; numbers become arguments of the plan, and a table is kept for the graph.
+Rule = Callable[[UOp, Callable[[Number, Any], UOp], dict[UOp, Any]], UOp | None]
+
+_RULES: dict[str, tuple[type[Library] | None, Rule]] = {
+    **{name: (Cufft, transformed) for name in ("fft", "ifft", "rfft", "irfft")},
+    **{name: (Cub, sorted_by_keys) for name in ("sort", "argsort")},
+    "searchsorted": (None, searched),
+}
+
+_CALLS: dict[str, Call] = {
+    "cufft": run_cufft,
+    "cub_sort": run_cub,
+    "cub_order": run_cub,
+    "bisection": run_search,
+}
+
+
+def in_words_of_libraries(
+    roots: Mapping[UOp, str], device: Device, slots: int
+) -> tuple[list[UOp], list[UOp]]:
+    """The roots with routines replaced where the device has the library, and numbers that they take.
+
+    Parameters
+    ----------
+    slots : arguments of the graph; the numbers become those that follow
+    """
+    order = toposort(*roots)
+    numbers: list[UOp] = []
+    if not any(node.op is Ops.EXTERNAL and node.arg[0] in _RULES for node in order):
+        return list(roots), numbers
+
+    def number(value: Number, dtype: Any) -> UOp:
+        numbers.append(UOp.scalar(value, dtype))
+        return UOp.new(Ops.ARGUMENT, (), (slots + len(numbers) - 1, dtype, (), None))
+
+    made: dict[UOp, UOp] = {}
+    known: dict[UOp, Any] = {}
+    for node in order:
+        again = node.replace(tuple(made[source] for source in node.src))
+        if node.op is Ops.EXTERNAL and all(again.shape) and all(all(s.shape) for s in again.src):
+            kind, rule = _RULES.get(node.arg[0], (None, None))
+            if rule is not None and (kind is None or device.library(kind) is not None):
+                again = rule(again, number, known) or again
+        made[node] = again
+    return [made[root] for root in roots], numbers
+
+
+def is_library_call(step: Routine) -> bool:
+    """Whether a routine is a call of one of the device's libraries."""
+    return step.node.op is Ops.EXTERNAL and step.node.arg[0] in _CALLS
+
+
+class LibraryStep(RunStep):
+    """A call of a library."""
+
+    def __init__(self, device: Device, routine: Routine, slot: dict[UOp, int]) -> None:
+        self._device, node = device, routine.node
+        name, self._parameters, dtype, shape = node.arg
+        self._call = _CALLS[name]
+        self._slot, self._layout = slot[node], layout_of(device, dtype, shape)
+        self._sources = [(slot[view.node], view.path) for view in routine.sources]
+
+    def run(self, values: Slots) -> None:
+        """Call the library."""
+        sources = [values[slot].moved(path) for slot, path in self._sources]
+        result = self._device.take(self._layout)
+        self._call(self._device, sources, self._parameters, result)
+        values[self._slot] = result
+        for slot in self.dead:
+            values[slot] = None
