@@ -181,6 +181,32 @@ def test_rows_of_every_length(length: int) -> None:
             assert_allclose(found, meant, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("length", [65, 66, 67, 130, 1023])
+def test_rows_between_multiples_of_a_vector(length: int, dtype: str) -> None:
+    """Rows whose first and last vectors are there in part: contiguous, padded, one of several, beside others."""
+    generator = np.random.default_rng(length)
+    values = generator.integers(-90, 90, (7, length + 3)).astype(dtype)
+    weights = generator.integers(-9, 9, length).astype(dtype)
+
+    def everything(x: Any, w: Any) -> tuple[Any, ...]:
+        largest = xp.max(x, axis=1, keepdims=True)
+        halves = (x - largest + w) // 2 if dtype == "int8" else (x - largest) / 2 + w
+        found = [halves, xp.sum(x, axis=1), xp.argmin(x, axis=1), xp.sum(halves * x, axis=1)]
+        return tuple(found if dtype == "int8" else [*found, xp.std(x, axis=1)])
+
+    def views(x: Any, w: Any) -> tuple[Any, ...]:
+        padded, several = x[:, :length], xp.reshape(x, (-1,))[: 5 * length]
+        return (*everything(padded, w), *everything(xp.reshape(several, (5, length)), w))
+
+    for function in (views, lambda x, w: everything(x[1:, 1 : length + 1], w)):
+        for vectors in (True, False):
+            for found, meant in zip(*both(function, values, weights, vectors=vectors)):
+                assert_allclose(found, meant, rtol=1e-6)
+    (source,) = sources(lambda x: x - xp.max(x, axis=1, keepdims=True), np.zeros((7, length), dtype))
+    assert source is not None and "load_vector" in source.text and "store_vector" in source.text
+
+
 def test_sums_stay_accurate() -> None:
     for dtype in (np.float32, np.float64):
         array = (np.random.default_rng(5).random((40, 1000)) * 200).astype(dtype)
