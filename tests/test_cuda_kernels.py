@@ -184,7 +184,7 @@ def test_rows_of_every_length(length: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
 @pytest.mark.parametrize("length", [65, 66, 67, 130, 1023])
 def test_rows_between_multiples_of_a_vector(length: int, dtype: str) -> None:
-    """Rows whose first and last vectors are there in part: contiguous, padded, one of several, beside others."""
+    """Rows whose first and last vectors are there in part: contiguous, padded, beside a shorter array."""
     generator = np.random.default_rng(length)
     values = generator.integers(-90, 90, (7, length + 3)).astype(dtype)
     weights = generator.integers(-9, 9, length).astype(dtype)

@@ -16,7 +16,6 @@ from toonygrad.codegen.cuda_loops import (
     ThreadNest,
     blocks,
     only_if,
-    power_of_two,
     thread,
     times,
     unrolled,
@@ -35,9 +34,9 @@ from toonygrad.uop.shape import size_of
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
 NARROWEST = 8
-# Blocks that fill a GPU without chunks, and as many as there are at most, or some times as many, with them; the
-# least rows of a chunk for each of a block's threads that share a column; the fewest rows that are split, and
-# the most chunks.
+# Blocks that fill a GPU without chunks, and as many as there are, or some times as many, with them; the least
+# rows of a chunk for each of a block's threads that share a column; the fewest rows that are split; the most
+# chunks.
 ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 512, 64, 1024, 512
 # Which part of the blocks that run at once must be there.
 SHARED_OUT = 0.9
