@@ -25,6 +25,8 @@ def flag(call: str, name: str, value: Any) -> bool:
     TypeError
         It is neither a truth value nor an integer.
     """
+    if value is False or value is True:
+        return value
     if isinstance(value, (bool, int, np.bool_, np.integer)):
         return bool(value)
     raise TypeError(f"{call}: {name} must be True or False, not {type(value).__name__}")

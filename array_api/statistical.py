@@ -339,8 +339,13 @@ _WIDE = {
 }
 
 
+_KEPT = _NUMERIC - _WIDE.keys() | {dtypes.int64, dtypes.uint64}
+
+
 def _widened(call: str, x: Array, dtype: DTypeLike | None) -> record.Node:
     node = array_node(call, x)
+    if dtype is None and node.dtype in _KEPT:
+        return node
     target = _WIDE.get(node.dtype, node.dtype) if dtype is None else record.data_type(call, dtype)
     if target not in _NUMERIC:
         raise dtype_error(call, "numeric", target)

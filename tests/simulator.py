@@ -125,8 +125,8 @@ def _atomic_maximum(target: Memory, place: Any, value: Any) -> None:
     target.array[where] = max(target.array[where], value)
 
 
-def _copy_vector(target: Memory, place: Any, source: Memory, start: Any) -> None:
-    length = VECTOR_BYTES // target.array.itemsize
+def _copy_vector(target: Memory, place: Any, source: Memory, start: Any, length: int = 0) -> None:
+    length = length or VECTOR_BYTES // target.array.itemsize
     for array, first in ((target, place), (source, start)):
         if array.place(first) % length:
             raise ValueError(f"element {first} of a vector's memory is not aligned to {length}")

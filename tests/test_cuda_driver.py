@@ -133,7 +133,7 @@ class Pretending(ModuleType):
 def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretending]:
     driver = Pretending()
     package, bindings = ModuleType("cuda"), ModuleType("cuda.bindings")
-    bindings.driver = driver  # type: ignore[attr-defined]
+    bindings.driver = driver  # type: ignore[attr-defined]  # a module as any
     for module in (package, bindings, driver):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     ours = ("cuda", "cuda_transfers")

@@ -82,13 +82,21 @@ def test_gathers_note_an_index_out_of_bounds() -> None:
 
 
 def test_sizes_and_numbers_are_arguments() -> None:
-    texts = {
-        source.text
-        for shape in ((30, 50), (500, 7000), (100_000, 40))
-        for number in (2.0, 3.0)
-        for source in sources(lambda x, number=number: x[:, 1:] * number, np.zeros(shape, np.float32))
-    }
-    assert len(texts) == 1
+    """One text for all rows that are whole vectors, and one for all others."""
+
+    def texts(*shapes: tuple[int, ...]) -> set[str]:
+        return {
+            source.text
+            for shape in shapes
+            for number in (2.0, 3.0)
+            for source in sources(lambda x, y, n=number: (x + y) * n, *given(shape))
+        }
+
+    def given(shape: tuple[int, ...]) -> list[np.ndarray]:
+        return [np.zeros(shape, np.float32), np.zeros(shape[-1:], np.float32)]
+
+    assert len(texts((30, 52), (500, 7000), (100_000, 40))) == 1
+    assert len(texts((30, 51), (500, 7003), (100_000, 42))) == 1
 
 
 def test_the_grid_covers_long_sides() -> None:
@@ -97,13 +105,84 @@ def test_the_grid_covers_long_sides() -> None:
         (source,) = sources(lambda x: x[..., 1:] + x[..., :-1], padded)
         return source.launch
 
-    assert grid(1000) == ((4, 1, 1), (256, 1, 1))
-    assert grid(10, 1000) == ((4, 10, 1), (256, 1, 1))
-    assert grid(1000, 3) == ((1, 16, 1), (4, 64, 1))
-    for shape in ((9_000_000, 2), (70_000, 300)):
+    # Of four columns a thread, and of four rows where they are short.
+    assert grid(3000) == ((3, 1, 1), (256, 1, 1))
+    assert grid(10, 3000) == ((3, 10, 1), (256, 1, 1))
+    assert grid(1000, 3) == ((1, 4, 1), (4, 64, 1))
+    for shape, each in (((9_000_000, 2), 4), ((70_000, 300), 1), ((70_000, 2, 300), 1)):
         (across, down, deep), (wide, high, _) = grid(*shape)
         assert down <= 65535 and deep <= 65535
-        assert across * wide >= shape[1] and down * deep * high >= shape[0]
+        assert across * wide * 4 >= shape[-1] and down * deep * high * each >= np.prod(shape[:-1])
+
+
+# -- patches of elements -------------------------------------------------------------------------------------
+
+
+def around(u: Any) -> Any:
+    return u[1:-1, 1:-1] * -4 + u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:]
+
+
+def written(u: Any) -> Any:
+    v = u + 1
+    v[1:-1, 1:-1] = around(u)
+    return v
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        around,
+        written,
+        lambda u: sum(u[i : -3 + i, j : -3 + j] * (i + 5 * j) for i in range(3) for j in range(3)),
+        lambda u: xp.roll(u, 1, axis=0) - xp.roll(u, -1, axis=1),
+        lambda u: u[:, 1:] + u[:, :-1] * u[:1, 1:] - u[:, :1],
+        lambda u: u[::-1, ::-1] + u[:, ::-1],
+        lambda u: u[:, ::2] * 2 + 1,
+        lambda u: (u > 1, xp.astype(u, xp.int8), xp.astype(u, xp.float64) / 3),
+        lambda u: u[:, 3:] * (1 + 2j) - u[:, :-3],
+        lambda u: xp.take(u, (xp.arange(u.shape[0]) * 7) % u.shape[0], axis=0) + 1,
+        lambda u: xp.sin(xp.where(u > 7, 1e6, u)),
+        lambda u: xp.reshape(u, (2, u.shape[0] // 2, -1))[:, 1:, 1:] + u[0, 0],
+        lambda u: xp.concat([u[:, 2:], u + 1, u[:, :3]], axis=1),
+    ],
+    ids=["around", "written", "square", "roll", "row", "flip", "strided", "types", "complex", "rows"]
+    + ["guards", "three", "concatenated"],
+)
+@pytest.mark.parametrize("shape", [(6, 64), (8, 67), (4, 130), (40, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "float64"])
+def test_patches(function: Callable[..., Any], shape: tuple[int, ...], dtype: str) -> None:
+    for vectors in (True, False):
+        for found, meant in zip(*both(function, numbers(shape, dtype), vectors=vectors)):
+            assert_allclose(found, meant, rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [16, 63, 64, 1029, 5000])
+def test_patches_of_one_row(length: int) -> None:
+    def function(x: Any) -> Any:
+        return x[:-2] + x[1:-1] * 2 + x[2:], x[1:] > x[:-1], xp.exp(x), x[::-1] * 3
+
+    for found, meant in zip(*both(function, numbers((length,)))):
+        assert_allclose(found, meant, rtol=1e-6)
+
+
+def test_a_stencil_reads_what_it_shares_once() -> None:
+    def loads(function: Callable[..., Any], *arrays: np.ndarray) -> tuple[int, ...]:
+        source = max(sources(function, *arrays), key=lambda source: len(source.text))
+        assert ".local" not in compile_ptx(source.text, source.name, source.parameters)
+        together = source.text[source.text.index("if whole") : source.text.index("(not whole)")]
+        return tuple(len(re.findall(word, together)) for word in (r"load_vector\(", r"\] = in\d", r"store_v"))
+
+    u = np.zeros((64, 128), np.float32)
+    # Two rows of four: four rows of vectors, an element before and one behind the two in the middle.
+    assert loads(written, u) == (4, 4, 2)
+    # Of two where the result's rows are only a multiple of that.
+    assert loads(around, u) == (4, 4, 2)
+    assert loads(lambda u, v: u + v, u, u[0]) == (2, 0, 1)
+    assert loads(lambda u, v: u + v, u[:, :127], u[0, :127]) == (1, 4, 1)
+    assert loads(lambda u: u[1:] + u[:-1], u[0]) == (1, 1, 1)
+    assert loads(lambda u: u * 2, u.astype(np.int8)) == (1, 0, 1)
+    assert loads(lambda u: u > 2, u) == (1, 0, 1)
+    assert loads(lambda u: u * 2, u.astype(np.complex64)) == (1, 0, 1)
 
 
 # -- PTX -----------------------------------------------------------------------------------------------------
@@ -150,7 +229,7 @@ def test_no_product_is_contracted_with_a_sum(dtype: str) -> None:
 def test_memory_that_is_only_read_takes_the_read_only_way() -> None:
     (source,) = sources(lambda x, y: x + y, np.ones(5), np.ones(5))
     ptx = compile_ptx(source.text, source.name, source.parameters)
-    assert ptx.count("ld.global.nc.b64") == 2 and "st.global.b64" in ptx
+    assert ptx.count("ld.global.nc.") == ptx.count("ld.global.") > 1 and "st.global.b64" in ptx
 
 
 def test_what_is_not_of_the_dialect_is_refused() -> None:

@@ -60,6 +60,7 @@ LATE = frozenset(
     f"toonygrad.runtime.{name}"
     for name in (
         "cuda_copies",
+        "cuda_fill",
         "cuda_plan",
         "cuda_products",
         "cuda_program",

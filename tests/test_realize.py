@@ -80,8 +80,8 @@ def test_eight_threads_compute_the_same_arrays() -> None:
         rows, view = xp.sum(shared, axis=1), shared.T
 
         def work(number: int) -> None:
-            asked = [shared, rows, view] if number % 2 else [view, rows, shared]  # noqa: B023
-            meant = {shared.shape: array * 3 - 1, view.shape: (array * 3 - 1).T}  # noqa: B023
+            asked = [shared, rows, view] if number % 2 else [view, rows, shared]  # noqa: B023 (in this turn)
+            meant = {shared.shape: array * 3 - 1, view.shape: (array * 3 - 1).T}  # noqa: B023 (as well)
             for one in asked:
                 expected = meant.get(one.shape, (array * 3 - 1).sum(axis=1))
                 np.testing.assert_array_equal(np.asarray(one), expected)

@@ -21,7 +21,7 @@ from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
 from toonygrad.uop.shape import Shape, size_of
 from toonygrad.views import Step, View
-from toonygrad.writing import write_all, write_value
+from toonygrad.writing import write_all, write_number, write_value
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
@@ -76,7 +76,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
     """
     swapped = reflected != mirrored
     allowed = record.allowed(op)
-    comparison = op in COMPARISONS
+    truths = op in COMPARISONS
     keeps_dtype = record.KEEPS_DTYPE
     recent = _recent
 
@@ -92,17 +92,17 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
             right = other._uop
             if right.realized is not None:
                 right = node_of(other)
-            shape = left.shape
+            shape, beside = left.shape, right.shape
             if (
                 dtype is right.dtype
-                and shape == right.shape
+                and (shape == beside or not beside or not shape)
                 and dtype in allowed
                 and left.depth < MOST_PENDING
                 and right.depth < MOST_PENDING
             ):
                 array = _new(Array)
                 sources = (right, left) if swapped else (left, right)
-                array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, shape)
+                array._uop = UOp.known(op, sources, None, dtypes.bool_ if truths else dtype, shape or beside)
                 array._view = None
                 return array
         elif (kind, dtype) in keeps_dtype and dtype in allowed and left.depth < MOST_PENDING:
@@ -115,7 +115,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
                     recent[other, dtype] = right
             array = _new(Array)
             sources = (right, left) if swapped else (left, right)
-            array._uop = UOp.known(op, sources, None, dtypes.bool_ if comparison else dtype, left.shape)
+            array._uop = UOp.known(op, sources, None, dtypes.bool_ if truths else dtype, left.shape)
             array._view = None
             return array
         elif isinstance(other, (np.ndarray, np.generic)):
@@ -484,7 +484,7 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
         cell._uop = from_node(record.where(call, mask, node, views.current(cell)))._uop
     elif block is not None and in_memory(node) is None:
         views.compute_into(cell, block, views.spread(call, node, shape))
-    else:
+    elif path is None or node.op is not Ops.SCALAR or not use.several or not write_number(cell, path, node):
         held = [node]
         del node
         write_value(call, cell, steps, items, array.shape, held)

@@ -242,7 +242,9 @@ def _walk(
             continue
         stack.pop()
         number[node] = len(key)
-        if len(src) == 2 and src[0].op is not scalar:  # most nodes
+        if len(src) == 1 and src[0].op is not scalar:
+            key.append((node.op, node.arg, number[src[0]]))
+        elif len(src) == 2 and src[0].op is not scalar:  # most nodes
             second = src[1]
             if second.op is scalar:
                 leaves.append(second)
@@ -333,13 +335,18 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     ones nearest below it.
     """
     uses = _uses(number, memory)
+    own = _OWN_REFERENCES
+    held = [
+        node
+        for (node, used), references in zip(uses.items(), _references(uses), strict=True)
+        if references > own + used and node not in roots and node not in memory
+    ]
+    if not any(node.src for node in held):
+        return []
     below, expensive = _expensive_below(number, memory)
     kept = 0
-    for (node, bits), references in zip(below.items(), _references(below), strict=True):
-        listed = node.op in _EXPENSIVE and not is_rearranged(node)
-        own = _OWN_REFERENCES + listed  # the list of expensive ones refers to it too
-        if bits and node not in roots and references > own + uses[node]:
-            kept |= bits
+    for node in held:
+        kept |= below[node]
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
 
 
@@ -355,10 +362,7 @@ def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> dict[UOp, int]:
 
 
 def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[dict[UOp, int], list[UOp]]:
-    """For each node the expensive ones nearest below it, as bits by their place in the list of them.
-
-    Sets of nodes would hold references of their own.
-    """
+    """For each node the expensive ones nearest below it, as bits by their place in the list of them."""
     below: dict[UOp, int] = {}
     expensive: list[UOp] = []
     for node in number:
@@ -372,16 +376,14 @@ def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[di
     return below, expensive
 
 
-def _references(below: dict[UOp, int]) -> list[int]:
-    return [sys.getrefcount(node) for node in below]
+def _references(uses: dict[UOp, int]) -> list[int]:
+    return [sys.getrefcount(node) for node in uses]
 
 
 def _count_own_references() -> int:
-    """References to a node in `_still_held` that nobody holds: three tables, and the counting itself."""
+    """References to a node in `_still_held` that nobody holds: two tables, and the counting itself."""
     number = {UOp.new(Ops.IOTA, (), ((0,), -1)): 0}
-    uses = dict.fromkeys(number, 0)
-    below = dict.fromkeys(uses, 0)
-    return _references(below)[0]
+    return _references(dict.fromkeys(number, 0))[0]
 
 
 _OWN_REFERENCES = _count_own_references()

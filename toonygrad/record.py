@@ -322,6 +322,8 @@ def several_axes(call: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and 0 <= axis < ndim:
+        return (axis,)
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = tuple(sorted(one_axis(call, one, ndim) for one in given))
     if len(set(axes)) != len(axes):
@@ -433,9 +435,16 @@ def move_axis(node: UOp, source: int, destination: int) -> UOp:
 
 def reduce(node: UOp, op: Op, axes: tuple[int, ...], keepdims: bool = False) -> UOp:
     """`op` over `axes` in the type of `node`."""
-    result = UOp.new(Ops.REDUCE, (node,), (op, axes)) if axes else node
+    shape = node.shape
+    if not axes:
+        result = node
+    elif len(axes) == len(shape):
+        result = UOp.known(Ops.REDUCE, (node,), (op, axes), node.dtype, ())
+    else:
+        left = tuple([size for axis, size in enumerate(shape) if axis not in axes])
+        result = UOp.known(Ops.REDUCE, (node,), (op, axes), node.dtype, left)
     if keepdims:
-        result = reshape(result, tuple(1 if axis in axes else size for axis, size in enumerate(node.shape)))
+        result = reshape(result, tuple([1 if axis in axes else size for axis, size in enumerate(shape)]))
     return result
 
 
@@ -513,7 +522,7 @@ def _as_index(node: UOp) -> UOp:
 
 def scan(node: UOp, op: Op, axis: int) -> UOp:
     """Running `op` along `axis`, the element itself included."""
-    return UOp.new(Ops.SCAN, (node,), (op, axis))
+    return UOp.known(Ops.SCAN, (node,), (op, axis), node.dtype, node.shape)
 
 
 def concat(parts: Sequence[UOp], axis: int) -> UOp:

@@ -16,6 +16,7 @@ from toonygrad.devices import DEVICE, use
 from toonygrad.placement import brought, contiguous, copied, place_of
 from toonygrad.realize import in_memory, realize_nodes
 from toonygrad.runtime.buffer import Buffer
+from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
@@ -66,6 +67,42 @@ def write_value(
         views.write(cell, steps, key, values)
     except (IndexError, ValueError) as error:
         raise type(error)(f"{call}: {error}") from None
+
+
+def write_number(cell: views.Cell, path: tuple[views.Step, ...], number: UOp) -> bool:
+    """Whether a kernel puts a SCALAR of a cell's type wherever movement leads in it, on a GPU.
+
+    Raises
+    ------
+    MemoryError
+        The elements are needed elsewhere as they are, and can't be copied.
+    """
+    if place_of(views.current(cell)) == DEVICE or number.dtype.kind == "c":
+        return False
+    from toonygrad.runtime.cuda_fill import fill_of
+
+    buffer = views.writable(cell)
+    key = buffer.layout, path
+    known = _targets.get(key)
+    if known is None:
+        target = views.part(buffer, path)
+        if not isinstance(target, DeviceBuffer):
+            return False
+        if not target.nbytes:
+            return True
+        if len(_targets) >= _MOST_TARGETS:
+            _targets.clear()
+        known = _targets[key] = target.address - buffer.address, fill_of(target.layout)
+    offset, fill = known
+    if fill is None:
+        return False
+    fill.run(buffer.address + offset, scalar_bits(number.dtype, number.arg))
+    return True
+
+
+# Where movement leads in memory of a layout: bytes from its first element, and what fills that part.
+_MOST_TARGETS = 1024
+_targets: dict[tuple[Any, tuple[views.Step, ...]], tuple[int, Any]] = {}
 
 
 def write_all(

@@ -173,23 +173,25 @@ def _lower_shared(context: Any, builder: Any, signature: Any, operands: Sequence
 def _vector_type(operands: Sequence[Any]) -> Any:
     from numba import types
 
-    target, place, source, start = operands
+    target, place, source, start, *length = operands
     pointers = isinstance(target, types.CPointer) and isinstance(source, types.CPointer)
     same = pointers and target.dtype == source.dtype and numba_kind(target.dtype)
-    return (
-        types.none if same and isinstance(place, types.Integer) and isinstance(start, types.Integer) else None
-    )
+    places = isinstance(place, types.Integer) and isinstance(start, types.Integer)
+    known = all(isinstance(each, types.IntegerLiteral) for each in length) and len(length) <= 1
+    return types.none if same and places and known else None
 
 
 def _lower_vector(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
     from llvmlite import ir
 
-    target, place, source, start = operands
+    target, place, source, start = operands[:4]
     element = context.get_value_type(signature.args[0].dtype)
-    length = 8 * VECTOR_BYTES // signature.args[0].dtype.bitwidth
-    vector = ir.VectorType(element, length).as_pointer()
-    value = builder.load(builder.bitcast(builder.gep(source, [start]), vector), align=VECTOR_BYTES)
-    builder.store(value, builder.bitcast(builder.gep(target, [place]), vector), align=VECTOR_BYTES)
+    width = signature.args[0].dtype.bitwidth // 8
+    given = signature.args[4:]
+    nbytes = width * given[0].literal_value if given else VECTOR_BYTES
+    vector = ir.VectorType(element, nbytes // width).as_pointer()
+    value = builder.load(builder.bitcast(builder.gep(source, [start]), vector), align=nbytes)
+    builder.store(value, builder.bitcast(builder.gep(target, [place]), vector), align=nbytes)
     return context.get_dummy_value()
 
 
@@ -342,10 +344,14 @@ DEVICE_WORDS: Mapping[str, Word] = {
         for name in _ELEMENTS
     },
     "load_vector": Word(
-        _word("load_vector", "sixteen bytes of memory into scratch"), _vector_type, _lower_vector
+        _word("load_vector", "sixteen bytes, or so many elements, of memory into scratch"),
+        _vector_type,
+        _lower_vector,
     ),
     "store_vector": Word(
-        _word("store_vector", "sixteen bytes of scratch into memory"), _vector_type, _lower_vector
+        _word("store_vector", "sixteen bytes, or so many elements, of scratch into memory"),
+        _vector_type,
+        _lower_vector,
     ),
     "atomic_maximum": Word(
         _word("atomic_maximum", "an element of memory becomes no less than a value, whoever else does so"),

@@ -9,12 +9,12 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, Temporary, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_one_pass import in_one_pass
+from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
 from toonygrad.codegen.cuda_scans import ThreadScan
-from toonygrad.codegen.cuda_tiles import Squares, square_side
+from toonygrad.codegen.cuda_tiles import ThreadTiles, transposed
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
-from toonygrad.codegen.tiles import tiled_range
 from toonygrad.config import settings
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.uop.node import toposort
@@ -111,6 +111,8 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
             return nest
         combining = thread_nest(nest.combining, vectors, splits=False)
         return combining and replace(combining, temporaries=nest.temporaries, before=nest)
-    row = tiled_range(body) if vectors else None
-    side = 0 if row is None else square_side(body, row)
-    return Elementwise(body).build() if row is None or not side else Squares(body).nest(row, side)
+    across = transposed(body)
+    if across is not None:
+        return ThreadTiles(body).nest(*across)
+    chosen = patch(body, vectors)
+    return Elementwise(body).build() if chosen is None else Patches(body).nest(chosen)

@@ -214,6 +214,8 @@ class _Writer:
                 target, first, source, start = statement.src
                 into = f"{self._array(target, depth)}, {self._text(first, depth)}"
                 of = f"{self._array(source, depth)}, {self._text(start, depth)}"
+                if statement.arg is not None:
+                    of = f"{of}, {statement.arg}"
                 self._line(depth, f"{statement.op.name.lower()}({into}, {of})")
                 self._forget({target})
             else:

@@ -93,6 +93,7 @@ def _compiled(
         module = llvm.parse_assembly(text)
         optimise(module, machine)
         _check_symbols(module)
+    # What a source outside the dialect ends in: from Python's parser, Numba, our lowering or LLVM's parser.
     except (frontend.NumbaError, NotImplementedError, RuntimeError, SyntaxError, ValueError) as error:
         raise CompileError(f"kernel {name} does not compile: {error}") from error
     return module

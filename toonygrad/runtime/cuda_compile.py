@@ -67,6 +67,7 @@ def compile_ptx(source: str, name: str, parameters: Sequence[Parameter], archite
         optimise(module, machine, for_threads=True)
         _check_symbols(module)
         return machine.emit_assembly(module)
+    # What a source outside the dialect ends in: from Python's parser, Numba, our lowering or LLVM's parser.
     except (cuda_frontend.NumbaError, NotImplementedError, RuntimeError, SyntaxError, ValueError) as error:
         raise CompileError(f"kernel {name} does not compile: {error}") from error
 

@@ -20,7 +20,7 @@ from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_products import ProductStep, is_product
 from toonygrad.runtime.cuda_program import Part, ProgramStep, given_place
 from toonygrad.runtime.cuda_routines import LibraryStep, in_words_of_libraries, is_library_call
-from toonygrad.runtime.device import Checks, Device, as_laid_out, layout_of, open_device
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, as_laid_out, layout_of, open_device
 from toonygrad.runtime.plan import InterpretedStep, Plan, RunStep, Slots, run_step
 from toonygrad.schedule.fusion import Alias, Copy, Kernel, Routine, Step, schedule
 from toonygrad.schedule.memory import last_uses
@@ -85,6 +85,47 @@ class CudaPlan(Plan):
             checks = (*earlier, *(values[slot] for slot in self._checks))
             for result in results:
                 result.checks = checks
+        return results
+
+
+class SingleProgramPlan(CudaPlan):
+    """A plan of kernels alone, whose results are memory of their own: what most plans are, in fewer steps."""
+
+    def __init__(
+        self,
+        device: Device,
+        program: ProgramStep,
+        slots: int,
+        outputs: Sequence[int],
+        blocks: Sequence[tuple[int, int, Layout]],
+    ) -> None:
+        super().__init__(device, [program], slots, outputs, (), ())
+        self._program, self._blocks = program, blocks
+
+    def run(self, leaves: Sequence[UOp]) -> list[Any]:
+        """As of every plan."""
+        buffer = Ops.BUFFER
+        given = []
+        earlier: tuple[Checks, ...] = ()
+        for leaf in leaves:
+            if leaf.op is buffer:
+                memory = leaf.arg
+                given.append(memory.address)
+                if memory.checks:
+                    earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
+        try:
+            blocks = self._program.handed_over(given, leaves)
+        except MemoryError:
+            blocks = None
+        if blocks is None:
+            return super().run(leaves)
+        results = []
+        for block, offset, layout in self._blocks:
+            memory = blocks[block]
+            result = DeviceBuffer(layout, memory, memory.address + offset)
+            if earlier:
+                result.checks = earlier
+            results.append(result)
         return results
 
 
@@ -155,7 +196,7 @@ def make_cuda_plan(
         parts = [Part(step, source, dead) for step, source, dead in group]  # type: ignore[arg-type]
         touched = {number for part in parts for number in part.touched(slot)}
         later = {slot[node] for step, _, _ in done[after:] for node in (*step.reads, *step.writes)}
-        read = {number: found for number, found in places.items() if number in touched}
+        read = {number: places[number] for number in sorted(touched.intersection(places))}
         program = ProgramStep(place, parts, slot, read, later.union(outputs))
         numbers = range(count, count + program.checking)
         program.leave_checks(numbers)
@@ -163,6 +204,11 @@ def make_cuda_plan(
         count += program.checking
         places |= program.places
         made.append(program)
+    if len(made) == 1 and isinstance(made[0], ProgramStep) and not (on_host or scalars):
+        given = [node.arg[0] for node in arguments if node.arg[3] is not None]
+        blocks = made[0].blocks(outputs, given)
+        if blocks is not None:
+            return SingleProgramPlan(place, made[0], count, outputs, blocks)
     return CudaPlan(place, made, count, outputs, on_host, checks, scalars)
 
 

@@ -367,39 +367,62 @@ class ProgramStep(RunStep):
             values[number] = None
 
     def _launched(self, values: Slots) -> list[Memory]:
-        """The blocks that the program took, once it has been handed over."""
+        while True:
+            blocks = self.handed_over([values[number].address for number in self._memory], values)
+            if blocks is not None:
+                return blocks
+            vectors = self._aligned.vectors
+            self._ready(frozenset(each for each in vectors if values[each.slot].address % VECTOR_BYTES))
+
+    def handed_over(self, given: list[int], numbers: Sequence[Any]) -> list[Memory] | None:
+        """The blocks that the program took; None, and nothing has been done, where memory isn't aligned as it
+        was the last time.
+
+        Parameters
+        ----------
+        given : the addresses of the memory it reads, in the order of slots; what else it is given is added
+        numbers : with the SCALARs in their slots
+        """
         device = self._device
         free = device.free
-        given = [values[number].address for number in self._memory]
         form = self._form or self._ready(frozenset())
-        while True:
-            numbers = [bits(values[number].arg) for number, bits in form.numbers]
-            blocks = []
-            for size, layout in form.blocks:
-                try:
-                    address = free[size].pop()
-                except IndexError:
-                    address = device.fresh(layout)
-                blocks.append(Memory(device, address, size))
-            every = (*given, *numbers, *[memory.address for memory in blocks])
-            status = form.run(*every)
-            if not status:
-                break
+        for number, bits in form.numbers:
+            given.append(bits(numbers[number].arg))
+        blocks = []
+        for size, layout in form.blocks:
+            try:
+                address = free[size].pop()
+            except IndexError:
+                address = device.fresh(layout)
+            blocks.append(Memory(device, address, size))
+            given.append(address)
+        status = form.run(*given)
+        if status:
+            if status == UNALIGNED:
+                return None
             if status == REPEATED:
-                form.program.repeat(*every)
-                break
-            if status != UNALIGNED:
+                form.program.repeat(*given)
+            else:
                 device.driver.refuse(status)
-            form = self._ready(self._unaligned(values))
         launches, nbytes = form.launches, form.nbytes
         counters.kernels_launched += launches
         counters.bytes_allocated += nbytes
         return blocks
 
-    def _unaligned(self, values: Slots) -> frozenset[Given]:
-        return frozenset(
-            given for given in self._aligned.vectors if values[given.slot].address % VECTOR_BYTES
-        )
+    def blocks(self, outputs: Sequence[int], memory: Collection[int]) -> list[tuple[int, int, Layout]] | None:
+        """For each of these slots the block, the first byte there and the layout.
+
+        None where it fills slots with anything else, or doesn't read all the slots of `memory`.
+        """
+        found = {number: (block, offset, layout) for number, block, offset, layout in self._results}
+        if (
+            self._views
+            or self._checked
+            or set(self._memory) != set(memory)
+            or not found.keys() >= set(outputs)
+        ):
+            return None
+        return [found[number] for number in outputs]
 
     def _ready(self, unaligned: frozenset[Given]) -> _Form:
         form = self._forms.get(unaligned)

@@ -255,8 +255,8 @@ _blank = UOp.__new__
 def _made_on_a_device(
     key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape
 ) -> UOp:
-    """As `_made`, written out again for the time a call takes; the node knows its device, which is that of all
-    its sources that have one.
+    """As `_made`, written out again for the time that a call takes; the node knows its device, which is that
+    of all its sources that have one.
     """
     device: str | None = arg.device if op is Ops.BUFFER else None
     depth = -1

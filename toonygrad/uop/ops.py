@@ -170,12 +170,18 @@ class Ops:
     # CUDA: all threads of a warp, or of a block, come here together.
     SHUFFLE = Op(2, "statement", "VARIABLE src[0] becomes the src[1] of another lane", arg="(word, lanes)")
     BARRIER = Op(0, "statement", "the block's threads wait for one another")
-    # Sixteen bytes, at an address that is a multiple of that.
+    # Sixteen bytes, or `arg` elements, at an address that is a multiple of that.
     LOAD_VECTOR = Op(
-        4, "statement", "SCRATCH src[0] from element src[1] on becomes POINTER src[2] from src[3] on"
+        4,
+        "statement",
+        "SCRATCH src[0] from element src[1] on becomes POINTER src[2] from src[3] on",
+        arg="None or elements",
     )
     STORE_VECTOR = Op(
-        4, "statement", "POINTER src[0] from element src[1] on becomes SCRATCH src[2] from src[3] on"
+        4,
+        "statement",
+        "POINTER src[0] from element src[1] on becomes SCRATCH src[2] from src[3] on",
+        arg="None or elements",
     )
     SINK = Op(None, "statement", "statements in order: a kernel's body")
 

@@ -39,6 +39,10 @@ def its_arrays_have_one_data_type(node: UOp) -> bool:
     return node.src[0].dtype == node.src[2].dtype
 
 
+def its_length_is_a_power_of_two(node: UOp) -> bool:
+    return node.arg is None or (type(node.arg) is int and node.arg > 1 and node.arg & (node.arg - 1) == 0)
+
+
 def its_indices_are_int64(node: UOp) -> bool:
     return node.src[1].dtype == node.src[3].dtype == dtypes.INDEX
 
@@ -58,6 +62,7 @@ THREAD_NEST = Stage(
                 it_copies_between_scratch_and_memory,
                 its_arrays_have_one_data_type,
                 its_indices_are_int64,
+                its_length_is_a_power_of_two,
             ),
         ]
     ),
