@@ -251,12 +251,13 @@ class ThreadRows(ThreadReducing, Rows):
 
     def _row_skew(self) -> list[UOp]:
         """Statements that find where this row begins beyond a multiple of a vector."""
-        beyond = None
-        for a, residue in self.residues.items():
-            term = times(self.atoms[a], residue)
-            beyond = term if beyond is None else beyond + term
-        if beyond is None:
+        if not self.ragged:
             return []
+        beyond = None
+        for number, a in enumerate(self.body.outer):
+            term = self.atoms[a] * self.arguments.size(f"r{number}", self.residues.get(a, 0))
+            beyond = term if beyond is None else beyond + term
+        assert beyond is not None
         self.skew = variable("skew")
         return [assign(self.skew, beyond.alu(Ops.MODULO, self.width))]
 
