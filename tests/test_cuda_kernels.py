@@ -248,7 +248,7 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
     assert len(texts(softmax, [(100, 4100), (3, 8192), (3, 16384)])) == 1
     assert len(texts(softmax, [(100, 401), (3, 4093), (5000, 66), (70, 67)])) == 1
     assert len(texts(softmax, [(100, 3), (30, 63), (7, 2)])) == 1
-    assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 8000), (5000, 20)])) == 1
+    assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 4000), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
 
 

@@ -38,8 +38,8 @@ NARROWEST = 8
 # rows of a chunk for each of a block's threads that share a column; the fewest rows that are split; the most
 # chunks.
 ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 512, 64, 1024, 512
-# Which part of the blocks that run at once must be there.
-SHARED_OUT = 0.9
+# Which part of the blocks that run at once must be there; so many across are few.
+SHARED_OUT, FEW_ACROSS = 0.9, 16
 
 
 def fits(body: Body) -> bool:
@@ -85,7 +85,7 @@ class ThreadColumns(ThreadReducing):
         most = THREADS
         across, wide, high = self._block(columns // self.width, most)
         while not chunks and across * count < ENOUGH_BLOCKS and wide > NARROWEST:
-            most = wide // 2
+            most //= 2
             across, wide, high = self._block(columns // self.width, most)
         inside, end = variable("inside", dtypes.bool_), self.arguments.size("columns", columns)
         place = times(thread("block_x") * thread("threads_x") + thread("thread_x"), self.width)
@@ -118,11 +118,10 @@ class ThreadColumns(ThreadReducing):
         return self.in_chunks(nest, chunks) if chunks else nest
 
     def _block(self, vectors: int, most: int) -> tuple[int, int, int]:
-        """Blocks across, and a block's two sides, with at most `most` threads along columns: as even as can
-        be, for threads that have none read none.
-        """
+        """Blocks across, and a block's two sides, with at most `most` threads along columns."""
         across = blocks(vectors, most)
-        wide = blocks(vectors, across)
+        # A last block with few columns takes as long as others: with few blocks all get as many.
+        wide = blocks(vectors, across) if across <= FEW_ACROSS else most
         # Each thread has rows to read before it works on any.
         rows = blocks(self.body.extents[self.body.reduces[0].src[-1]], AHEAD)
         return across, wide, min(max(1, THREADS // wide), rows)
