@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toonygrad import dtypes
-from toonygrad.codegen.cuda import VECTOR_BYTES
+from toonygrad.codegen.cuda import VECTOR_BYTES, WARP
 from toonygrad.codegen.cuda_loops import (
     GRID_SIDE,
     ThreadNest,
@@ -32,6 +32,8 @@ from toonygrad.uop.shape import size_of
 # Threads of a block, rows that each reads before it works on them, and the bytes of registers for those and
 # the elements that are worth their code.
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
+# Of single columns side by side more rows, for as many bytes.
+AHEAD_SINGLY = 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
 NARROWEST = 8
 # Blocks that fill a GPU without chunks, and as many as there are, or some times as many, with them; the least
@@ -54,7 +56,7 @@ class ThreadColumns(ThreadReducing):
     Attributes
     ----------
     vectors : whether memory may be read sixteen bytes at a time
-    width : columns of a thread
+    width, ahead : columns of a thread, and rows that it reads before it works on them
     first : the first of a thread's columns
     arrays : reductions that are finished, to what holds a total for each of the thread's columns
     aligned : names of pointers to vectors
@@ -62,6 +64,7 @@ class ThreadColumns(ThreadReducing):
 
     vectors: bool = True
     width: int = 1
+    ahead: int = AHEAD
     first: UOp = field(default_factory=lambda: variable("first"))
     arrays: dict[UOp, list[UOp]] = field(default_factory=dict)
     aligned: dict[str, None] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class ThreadColumns(ThreadReducing):
         while not chunks and across * count < ENOUGH_BLOCKS and wide > NARROWEST:
             most //= 2
             across, wide, high = self._block(columns // self.width, most)
+        if self.width == 1 and wide >= WARP * 2:
+            self.ahead = AHEAD_SINGLY
         inside, end = variable("inside", dtypes.bool_), self.arguments.size("columns", columns)
         place = times(thread("block_x") * thread("threads_x") + thread("thread_x"), self.width)
         statements = [
@@ -207,7 +212,7 @@ class ThreadColumns(ThreadReducing):
         reads = self._reads(stage)
         each = self.width * sum(node.dtype.itemsize for node in reads)
         room = min(AHEAD_BYTES // max(1, each), AHEAD_ELEMENTS // self.width) if reads else 0
-        ahead = next((n for n in (AHEAD, AHEAD // 2, AHEAD // 4) if n <= room), 0)
+        ahead = next((n for n in (self.ahead, AHEAD, AHEAD // 2, AHEAD // 4) if n <= room), 0)
         apart, k = thread("threads_y"), variable(self.name("k"))
         begin = start + thread("thread_y")
         statements = []

@@ -25,23 +25,21 @@ from toonygrad.codegen.cuda_loops import (
 from toonygrad.codegen.cuda_reductions import ThreadReducing, Total
 from toonygrad.codegen.loops import ZERO, assign, loop, quotient, range_, variable
 from toonygrad.codegen.lower import Store
-from toonygrad.codegen.reductions import identity
 from toonygrad.codegen.rows import Rows
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
 # Elements of a row that a thread holds and the most threads that hold it, the first that has room: blocks of
-# 256 threads, of which several share a multiprocessor, wait less for one another. And the bytes of registers.
-HELD, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), 256
+# 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements come
+# singly, which takes more registers for places; and the bytes of registers for all that is held.
+HELD, HELD_SINGLY, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), ((16, 512), (32, 512)), 256
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
 CHUNK, MOST_CHUNKS, ENOUGH_ROWS = 1 << 15, 1 << 15, 256
 # Where neighbouring rows are neighbours in memory, so many are enough to give each a single thread.
 ROWS_ACROSS = 1 << 13
-# Rows as long are held as vectors though they don't begin or end at multiples of one.
-RAGGED = 64
 # A last range shorter than this is walked together with those before it, at the price of a division for each
 # element.
 SHORT = 32
@@ -79,9 +77,6 @@ class ThreadRows(ThreadReducing, Rows):
     threads : that share a row
     holds : elements of a row that each thread has in registers; 0 where rows are walked again for each use
     held : memory, and values computed from it, to the registers
-    ragged : whether rows begin and end between multiples of a vector; threads then hold whole vectors all the
-        same, the first and the last of a row in part
-    residues, skew : where rows begin beyond a multiple, by step of the range; of this row
     chunk_length : how far along the first reduced range a chunk reaches; 0 where rows are whole
     row, inside : which row, and whether there is such a one; without rows ZERO and None
     aligned : names of pointers to vectors
@@ -92,9 +87,6 @@ class ThreadRows(ThreadReducing, Rows):
     threads: int = 1
     holds: int = 0
     held: dict[UOp, UOp] = field(default_factory=dict)
-    ragged: bool = False
-    residues: dict[UOp, int] = field(default_factory=dict)
-    skew: UOp = ZERO
     chunk_length: int = 0
     row: UOp = ZERO
     inside: UOp | None = None
@@ -172,30 +164,16 @@ class ThreadRows(ThreadReducing, Rows):
         vectors = any(self._is_vector(node, node.dtype.itemsize, width) for node in reads)
         if self.vectors and single and longest % width == 0 and vectors:
             self.width = width
-        elif self.vectors and single and longest >= RAGGED and not self.chunk_length:
-            self._find_residues(reads, width)
-        extent = longest + (width - 1 if self.ragged else 0)
         if single and reads and not self.chunk_length:
-            for held, most in HELD:
+            for held, most in HELD if self.width > 1 else HELD_SINGLY:
                 room = held * itemsize * (len(reads) + drafts) <= HELD_BYTES
-                if not self.holds and room and extent <= held * most:
+                if not self.holds and room and longest <= held * most:
                     self.holds = held
-        if self.ragged and not self.holds:
-            self.ragged, self.residues, self.width = False, {}, 1
         each = self.holds or AHEAD * self.width
-        threads = -(-extent // each)
+        threads = -(-longest // each)
         # A part of a warp, whose lanes are halved again and again, or whole warps.
         threads = power_of_two(threads) if threads <= WARP else -(-threads // WARP) * WARP
         self.threads = min(MOST_THREADS if self.holds else BLOCK, threads)
-
-    def _find_residues(self, reads: Sequence[UOp], width: int) -> None:
-        """Let threads hold vectors of rows that begin or end between multiples, if any memory lies so."""
-        for node in reads:
-            along, steps = self._along(node), _steps(node)
-            if node.dtype.itemsize * width == VECTOR_BYTES and [steps[a] for a in along] == [1]:
-                self.residues = {a: steps[a] % width for a in self.body.outer if steps.get(a, 0) % width}
-                self.ragged, self.width = True, width
-                return
 
     def _reads(self, work: Work, last: UOp | None) -> list[UOp]:
         """The memory along a row, or along one range, that `work` is computed from, but what is gathered."""
@@ -217,15 +195,12 @@ class ThreadRows(ThreadReducing, Rows):
         return sum(abs(terms.get(column, 0)) == 1 for terms in steps) > along
 
     def _is_vector(self, node: UOp, itemsize: int, width: int) -> bool:
-        """Whether an ACCESS or AFFINE moves along memory, and rows begin at multiples of a vector, or as far
-        beyond as all do.
-        """
+        """Whether an ACCESS or AFFINE moves along memory, and rows begin at multiples of a vector."""
         along, steps = self._along(node), _steps(node)
         return (
             itemsize * width == VECTOR_BYTES
             and len(along) == 1
-            and all(steps[a] == 1 for a in along)
-            and all(steps.get(a, 0) % width == self.residues.get(a, 0) for a in self.body.outer)
+            and all(step == 1 if a in along else step % width == 0 for a, step in steps.items())
         )
 
     # -- a thread's row, and its results ---------------------------------------------------------------------
@@ -246,20 +221,7 @@ class ThreadRows(ThreadReducing, Rows):
             assign(inside, row < count),
             assign(row, row.alu(Ops.MINIMUM, count - 1)),
             *self.decompose(row, self.body.outer),
-            *self._row_skew(),
         ]
-
-    def _row_skew(self) -> list[UOp]:
-        """Statements that find where this row begins beyond a multiple of a vector."""
-        if not self.ragged:
-            return []
-        beyond = None
-        for number, a in enumerate(self.body.outer):
-            term = self.atoms[a] * self.arguments.size(f"r{number}", self.residues.get(a, 0))
-            beyond = term if beyond is None else beyond + term
-        assert beyond is not None
-        self.skew = variable("skew")
-        return [assign(self.skew, beyond.alu(Ops.MODULO, self.width))]
 
     def _finished(self, totals: Mapping[UOp, Total]) -> list[UOp]:
         """Statements after a walk: all threads of a row get its totals."""
@@ -389,17 +351,25 @@ class ThreadRows(ThreadReducing, Rows):
         for part in range(parts):
             u = range_(self.name("u"))
             step = u + part * (count // parts) if part else u
-            mine = times(step * thread("threads_x") + thread("thread_x"), self.width)
-            place = times(step, self.width)
-            if self.skew is not ZERO:
-                mine = mine - self.skew
+            mine, end, place = (
+                step * thread("threads_x") + thread("thread_x"),
+                extent,
+                times(step, self.width),
+            )
+            if self.width == 1:
+                # In half as many registers, of which places of single elements take the most.
+                short = dtypes.int32
+                mine = step.cast(short) * thread("threads_x").cast(short) + thread("thread_x").cast(short)
+                end = extent.cast(short)
+            mine = times(mine, self.width)
             if fresh:
                 loads = [s for node in fresh for s in self._load(node, self.held[node], place, first, last)]
                 # Beyond the row's end its last piece is read, and not used: a branch would hold back others.
-                move = assign(first, mine if self.ragged else mine.alu(Ops.MINIMUM, extent - self.width))
+                read = mine.alu(Ops.MINIMUM, end - self.width).cast(dtypes.INDEX)
+                move = assign(first, read)
                 statements.append(unrolled(u, count // parts, [move, *loads]))
-            done = self._piece(first, place, placed, work, self.held, extent if self.ragged else None)
-            done = [assign(first, mine), only_if(first < extent, done)]
+            done = self._piece(first, place, placed, work, self.held)
+            done = [assign(first, mine.cast(dtypes.INDEX)), only_if(mine < end, done)]
             statements.append(unrolled(u, count // parts, done))
         return statements
 
@@ -410,31 +380,14 @@ class ThreadRows(ThreadReducing, Rows):
     def _load(self, node: UOp, scratch: UOp, place: UOp, first: UOp, last: UOp) -> list[UOp]:
         """Statements that bring `width` elements of an ACCESS, from `first` on, into scratch."""
         (element,) = self._element(node, last, first)
+        if self._is_vector(node, node.dtype.itemsize, self.width) and self.width > 1:
+            self.aligned[element.src[0].arg[0]] = None
+            return [UOp.new(Ops.LOAD_VECTOR, (scratch, place, *element.src))]
         if self.width == 1:
             return [UOp.new(Ops.STORE, (scratch, place, element))]
-        vector: list[UOp] = []
-        if self._is_vector(node, node.dtype.itemsize, self.width):
-            self.aligned[element.src[0].arg[0]] = None
-            vector = [UOp.new(Ops.LOAD_VECTOR, (scratch, place, *element.src))]
-            if not self.ragged:
-                return vector
         e = range_(self.name("m"))
-        k = first + e
-        if self.ragged:
-            # What stands beside the row is not read; others of the row take its place, and are not used.
-            extent = self._count(last)
-            k = k.alu(Ops.MAXIMUM, 0).alu(Ops.MINIMUM, extent - 1)
-        (element,) = self._element(node, last, k)
-        single = [unrolled(e, self.width, [UOp.new(Ops.STORE, (scratch, place + e, element))])]
-        if not vector:
-            return single
-        whole = variable(self.name("whole"), dtypes.bool_)
-        near = first.cast(dtypes.int32)
-        return [
-            assign(whole, (near >= 0) & (near + self.width <= extent.cast(dtypes.int32))),
-            only_if(whole, vector),
-            only_if(~whole, single),
-        ]
+        (element,) = self._element(node, last, first + e)
+        return [unrolled(e, self.width, [UOp.new(Ops.STORE, (scratch, place + e, element))])]
 
     def _element(self, node: UOp, last: UOp, place: UOp) -> list[UOp]:
         atoms = {**self.atoms, last: place}
@@ -448,12 +401,8 @@ class ThreadRows(ThreadReducing, Rows):
         placed: Callable[[UOp], list[UOp]],
         work: Work,
         scratch: Mapping[UOp, UOp],
-        extent: UOp | None = None,
     ) -> list[UOp]:
-        """Statements for a piece from element `first` on, which `scratch` holds from `place` on.
-
-        With `extent` a row has so many elements, and a piece may begin before or end behind them.
-        """
+        """Statements for a piece from element `first` on, which `scratch` holds from `place` on."""
         # Without scratch elements come one at a time.
         width = self.width if scratch else 1
         e = range_(self.name("m"))
@@ -466,25 +415,15 @@ class ThreadRows(ThreadReducing, Rows):
             inside.append(UOp.new(Ops.STORE, (self.held[value], at, *self.concrete(value))))
             self.results[value] = UOp.new(Ops.LOAD, (self.held[value], at))
         values = self.concrete(*(node.src[0] for node in work.totals))
-        there = None
-        if extent is not None:
-            # In half as many registers: rows that are held are short.
-            near = k.cast(dtypes.int32)
-            there = (near >= 0) & (near < extent.cast(dtypes.int32))
         for total, value in zip(work.totals.values(), values, strict=True):
-            if there is not None:
-                dtype = total.value.dtype
-                value = there.where(value.cast(dtype), identity(total.op, dtype))
             inside += total.add(value)
         vectors: list[UOp] = []
         stores: list[UOp] = []
-        parts: list[UOp] = []
         for store in work.stores:
             target, index, value = self.store(store).src
             if width > 1 and self._is_vector(store.index, value.dtype.itemsize, width):
                 array = UOp.new(Ops.SCRATCH, (), (self.name("packed"), value.dtype, width))
                 inside.append(UOp.new(Ops.STORE, (array, e, value)))
-                parts.append(UOp.new(Ops.STORE, (target, index, UOp.new(Ops.LOAD, (array, e)))))
                 placed(first)
                 vectors.append(UOp.new(Ops.STORE_VECTOR, (target, self.store(store).src[1], array, ZERO)))
                 placed(k)
@@ -492,20 +431,11 @@ class ThreadRows(ThreadReducing, Rows):
             else:
                 stores.append(UOp.new(Ops.STORE, (target, index, value)))
         self.results = results
-        stores = self._if_inside(stores)
-        inside += stores if there is None or not stores else [only_if(there, stores)]
+        inside += self._if_inside(stores)
         statements += self.guarded(inside)
         if width > 1:
             statements = [unrolled(e, width, statements)]
-        vectors = self._if_inside(vectors)
-        if extent is not None and vectors:
-            assert there is not None
-            whole = variable(self.name("whole"), dtypes.bool_)
-            near = first.cast(dtypes.int32)
-            statements.append(assign(whole, (near >= 0) & (near + width <= extent.cast(dtypes.int32))))
-            part = unrolled(e, width, [only_if(there, self._if_inside(parts))])
-            vectors = [only_if(whole, vectors), only_if(~whole, [part])]
-        return [*statements, *vectors]
+        return [*statements, *self._if_inside(vectors)]
 
     def _if_inside(self, stores: Sequence[UOp]) -> list[UOp]:
         return [only_if(self.inside, stores)] if stores and self.inside is not None else list(stores)
