@@ -241,6 +241,18 @@ def test_singular_systems(gpu):
     assert (float(sign), float(logarithm)) == (0, -np.inf)
 
 
+def test_an_index_out_of_bounds_comes_first(gpu):
+    x = on_gpu(np.eye(3))
+    taken = xp.take(x, on_gpu(np.array([0, 1, 1])), axis=0)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.asarray(la.inv(taken))
+    wrong = xp.take(x, on_gpu(np.array([0, 1, 9])), axis=0) * 0
+    with pytest.raises(IndexError, match=r"^take: an index is out of bounds"):
+        np.asarray(la.inv(wrong))
+    with pytest.raises(IndexError, match=r"^take: an index is out of bounds"):
+        np.asarray(la.inv(wrong + 0))
+
+
 def test_errors_have_names(gpu, cusolver):
     cusolver.status["Xpotrf"] = INTERNAL_ERROR
     with pytest.raises(RuntimeError, match=r"^cuSOLVER: CUSOLVER_STATUS_INTERNAL_ERROR$"):
