@@ -20,6 +20,8 @@ VECTOR_BYTES = 16
 # Lanes of a warp, and the most threads of a block that any kernel is launched with: each may then have 128
 # registers.
 WARP, MOST_THREADS = 32, 512
+# The threads of a block whose kernel says how many such blocks are to fit a multiprocessor.
+RESIDENT_THREADS = 256
 
 _SIMULATED = "threads of a GPU exist in tests/simulator.py only"
 
@@ -144,6 +146,71 @@ def _lower_shuffle(mode: str) -> Callable[..., Any]:
     return lower
 
 
+def _publish_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    words, place, value = operands
+    return types.none if _are_words(words, place) and numba_kind(value) else None
+
+
+def _awaited_type(element: str) -> Callable[[Sequence[Any]], Any]:
+    def result(operands: Sequence[Any]) -> Any:
+        from numba import types
+
+        return getattr(types, element) if _are_words(*operands) else None
+
+    return result
+
+
+def _are_words(words: Any, place: Any) -> bool:
+    from numba import types
+
+    is_pointer = isinstance(words, types.CPointer) and words.dtype == types.uint64
+    return is_pointer and isinstance(place, types.Integer)
+
+
+def _lower_publish(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """The value's bits in words of 64: half of one says that it is there, so that no fence is needed."""
+    from llvmlite import ir
+
+    words, place, value = operands
+    half, whole = ir.IntType(32), ir.IntType(64)
+    width = signature.args[2].bitwidth
+    bits = value if isinstance(value.type, ir.IntType) else builder.bitcast(value, ir.IntType(width))
+    first = builder.mul(place, whole(width // 32)) if width == 64 else place
+    for k in range(max(1, width // 32)):
+        piece = builder.trunc(builder.lshr(bits, bits.type(32 * k)), half) if width == 64 else bits
+        piece = builder.zext(piece, whole) if piece.type != whole else piece
+        word = builder.or_(piece, whole(1 << 32))
+        builder.store_atomic(word, builder.gep(words, [builder.add(first, whole(k))]), "monotonic", 8)
+    return context.get_dummy_value()
+
+
+def _lower_awaited(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    words, place = operands
+    whole, result = ir.IntType(64), signature.return_type
+    count = max(1, result.bitwidth // 32)
+    first = builder.mul(place, whole(count))
+    again, done = builder.append_basic_block("await"), builder.append_basic_block("there")
+    builder.branch(again)
+    builder.position_at_end(again)
+    found = [
+        builder.load_atomic(builder.gep(words, [builder.add(first, whole(k))]), "monotonic", 8)
+        for k in range(count)
+    ]
+    both = found[0] if count == 1 else builder.and_(*found)
+    builder.cbranch(builder.icmp_unsigned("!=", builder.lshr(both, whole(32)), whole(0)), done, again)
+    builder.position_at_end(done)
+    bits = builder.and_(found[0], whole((1 << 32) - 1))
+    if count == 2:
+        bits = builder.or_(bits, builder.shl(found[1], whole(32)))
+    integer, kind = ir.IntType(result.bitwidth), context.get_value_type(result)
+    bits = builder.trunc(bits, integer) if result.bitwidth < 64 else bits
+    return bits if kind == integer else builder.bitcast(bits, kind)
+
+
 def _shared_type(element: str) -> Callable[[Sequence[Any]], Any]:
     def result(operands: Sequence[Any]) -> Any:
         from numba import types
@@ -218,6 +285,25 @@ def _lower_atomic(operation: str) -> Callable[..., Any]:
 # -- loops ---------------------------------------------------------------------------------------------------
 
 UNROLLED = "toonygrad.unrolled"
+
+
+RESIDENT = "toonygrad.resident"
+
+
+def _resident_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    return types.none if isinstance(operands[0], types.IntegerLiteral) else None
+
+
+def _lower_resident(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """A mark that the front end turns into an attribute of the kernel's entry."""
+    from llvmlite import ir
+
+    integer = ir.IntType(32)
+    blocks = integer(signature.args[0].literal_value)
+    builder.call(_intrinsic(builder, RESIDENT, ir.VoidType(), [integer]), [blocks])
+    return context.get_dummy_value()
 
 
 def _lower_unrolled(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
@@ -369,6 +455,22 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _shuffle_type,
         _lower_shuffle("up"),
     ),
+    "shuffle_from": Word(
+        _word("shuffle_from", "the value of the lane of this number"), _shuffle_type, _lower_shuffle("idx")
+    ),
+    "publish": Word(
+        _word("publish", "a value is there for other blocks, in words that were zero"),
+        _publish_type,
+        _lower_publish,
+    ),
+    **{
+        f"awaited_{name}": Word(
+            _word(f"awaited_{name}", "the value that another block publishes, once it is there"),
+            _awaited_type(name),
+            _lower_awaited,
+        )
+        for name in _ELEMENTS
+    },
     **{
         f"{name}_shared": Word(
             _word(f"{name}_shared", "a small array that a block's threads share"),
@@ -396,6 +498,11 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _word("atomic_or", "an element of memory gets the bits of a value; what it was before"),
         _atomic_type,
         _lower_atomic("or"),
+    ),
+    "resident": Word(
+        _word("resident", "so many blocks of 256 threads are to fit a multiprocessor at once"),
+        _resident_type,
+        _lower_resident,
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),

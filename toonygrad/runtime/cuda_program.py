@@ -30,6 +30,8 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
+# What blocks of a kernel tell one another in.
+_PUBLISHED = np.dtype(np.uint64)
 
 
 class Given(NamedTuple):
@@ -175,6 +177,9 @@ class Written:
             for own, carry in zip(totals, source.carries, strict=True):
                 carries.append(self._own(_scanning(carry), own))
                 self.give_back(own)
+        for count in source.words:
+            carries.append(self.take(layout_of(device, _PUBLISHED, (count,))))
+            self.clear(carries[-1])
         if source.before is not None:
             self._launch(kernel, source, slot, made, words, (), "before")
         self._launch(kernel, source, slot, made, words, carries)
