@@ -90,7 +90,9 @@ class ThreadScan(ThreadScanning):
         size = self._chunk()
         if not size:
             return self._made(0, storing=True)
-        carries = [ThreadCarry(node.arg, self.dtypes[node], self.rows, self._chunks(size)) for node in self.scans]
+        carries = [
+            ThreadCarry(node.arg, self.dtypes[node], self.rows, self._chunks(size)) for node in self.scans
+        ]
         totals = ThreadScan(self.body)._made(size, storing=False)
         return replace(self._made(size, storing=True), carries=tuple(carries), totals=totals)
 
