@@ -9,7 +9,8 @@ import ast
 import functools
 import itertools
 import linecache
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,12 @@ def _shared(element: str, length: int) -> Memory:
     return running.shared[number]
 
 
-def _atomic_maximum(target: Memory, place: Any, value: Any) -> None:
+def _atomic(function: Callable[[Any, Any], Any], target: Memory, place: Any, value: Any) -> Any:
     where = target.place(place)
     assert value.dtype == target.array.dtype
-    target.array[where] = max(target.array[where], value)
+    before = target.array[where]
+    target.array[where] = function(before, value)
+    return before
 
 
 def _copy_vector(target: Memory, place: Any, source: Memory, start: Any, length: int = 0) -> None:
@@ -172,7 +175,8 @@ def _namespace() -> dict[str, Any]:
         elif kind == "shared":
             names[name] = functools.partial(_shared, element)
     names["load_vector"] = names["store_vector"] = _copy_vector
-    names["atomic_maximum"] = _atomic_maximum
+    names["atomic_maximum"] = functools.partial(_atomic, max)
+    names["atomic_or"] = functools.partial(_atomic, operator.or_)
     names["publish"] = _publish
     names["resident"] = lambda blocks: None
     names["unrolled"] = lambda: None

@@ -248,6 +248,16 @@ def test_every_conversion_compiles(source: np.dtype) -> None:
         assert ".entry" in compile_ptx(one.text, one.name, one.parameters)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32"])
+def test_no_part_of_a_float_is_stored(dtype: str) -> None:
+    """Of which ptxas 13.0 stores the value, converted, and not the bits."""
+    (source,) = sources(lambda x, y: x % y, np.ones(5, dtype), np.ones(5, dtype))
+    ptx = compile_ptx(source.text, source.name, source.parameters)
+    floats = set(re.findall(r"^\s+\w+\.\S*f(?:32|64)\s+(%\w+), .*", ptx, re.M))
+    stored = set(re.findall(r"^\s+st\.\S*b(?:8|16|32)\s+\[.*\], (%\w+);", ptx, re.M))
+    assert floats and stored and not floats & stored
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_no_product_is_contracted_with_a_sum(dtype: str) -> None:
     (source,) = sources(lambda x: x * 3.5 + 1.25, np.ones(5, dtype))

@@ -56,7 +56,7 @@ def test_patterns(pattern: Callable[..., Any], shape: tuple[int, ...]) -> None:
 
 # -- reductions ----------------------------------------------------------------------------------------------
 
-SHAPES = [(1,), (300,), (5, 3), (8, 36), (2, 200), (200, 2), (4, 9, 5)]
+SHAPES = [(1,), (300,), (5, 3), (8, 36), (2, 200), (200, 2), (70, 65), (4, 9, 5)]
 
 
 def everything(axis: Any) -> Callable[[Any], tuple[Any, ...]]:
@@ -181,6 +181,30 @@ def test_rows_of_every_length(length: int) -> None:
             assert_allclose(found, meant, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("length", [65, 66, 67, 130, 1023])
+def test_rows_between_multiples_of_a_vector(length: int, dtype: str) -> None:
+    """Contiguous rows, padded ones, and some beside a shorter array."""
+    generator = np.random.default_rng(length)
+    values = generator.integers(-90, 90, (7, length + 3)).astype(dtype)
+    weights = generator.integers(-9, 9, length).astype(dtype)
+
+    def everything(x: Any, w: Any) -> tuple[Any, ...]:
+        largest = xp.max(x, axis=1, keepdims=True)
+        halves = (x - largest + w) // 2 if dtype == "int8" else (x - largest) / 2 + w
+        found = [halves, xp.sum(x, axis=1), xp.argmin(x, axis=1), xp.sum(halves * x, axis=1)]
+        return tuple(found if dtype == "int8" else [*found, xp.std(x, axis=1)])
+
+    def views(x: Any, w: Any) -> tuple[Any, ...]:
+        padded, several = x[:, :length], xp.reshape(x, (-1,))[: 5 * length]
+        return (*everything(padded, w), *everything(xp.reshape(several, (5, length)), w))
+
+    for function in (views, lambda x, w: everything(x[1:, 1 : length + 1], w)):
+        for vectors in (True, False):
+            for found, meant in zip(*both(function, values, weights, vectors=vectors)):
+                assert_allclose(found, meant, rtol=1e-6)
+
+
 def test_sums_stay_accurate() -> None:
     for dtype in (np.float32, np.float64):
         array = (np.random.default_rng(5).random((40, 1000)) * 200).astype(dtype)
@@ -218,8 +242,10 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
             s.text for shape in shapes for s in sources(function, np.ones(shape, np.float32)) if s is not None
         }
 
-    assert len(texts(softmax, [(100, 400), (3, 8192), (5000, 20)])) == 1
-    assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 8000), (5000, 20)])) == 1
+    assert len(texts(softmax, [(100, 400), (3, 4096), (5000, 20)])) == 1
+    assert len(texts(softmax, [(100, 4100), (3, 8192), (3, 16384)])) == 1
+    assert len(texts(softmax, [(100, 401), (3, 4093), (5000, 66), (7, 2)])) == 1
+    assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 4000), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
 
 

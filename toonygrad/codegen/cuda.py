@@ -271,13 +271,15 @@ def _atomic_type(operands: Sequence[Any]) -> Any:
     target, place, value = operands
     whole = isinstance(target, types.CPointer) and isinstance(target.dtype, types.Integer)
     same = whole and target.dtype == value and target.dtype.signed
-    return types.none if same and isinstance(place, types.Integer) else None
+    return value if same and isinstance(place, types.Integer) else None
 
 
-def _lower_atomic_maximum(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
-    target, place, value = operands
-    builder.atomic_rmw("max", builder.gep(target, [place]), value, "monotonic")
-    return context.get_dummy_value()
+def _lower_atomic(operation: str) -> Callable[..., Any]:
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        target, place, value = operands
+        return builder.atomic_rmw(operation, builder.gep(target, [place]), value, "monotonic")
+
+    return lower
 
 
 # -- loops ---------------------------------------------------------------------------------------------------
@@ -399,6 +401,38 @@ def write_remainder(function: Any) -> None:
     builder.ret(call("llvm.copysign", result, a))
 
 
+# -- the bits of floats --------------------------------------------------------------------------------------
+
+
+def _bits_word(name: str, move: str, constraint: str) -> Word:
+    """A word of the CPU's, with an instruction that PTX does without, since registers there have no type.
+
+    Where part of such a register is stored, ptxas 13.0 takes that for a conversion: of a sum in float32 whose
+    lowest byte is meant, st.b8 stores the sum rounded and clipped to 255.
+    """
+    primitive = PRIMITIVES[name]
+
+    def bits(x: Any) -> Any:
+        return primitive.function(x)
+
+    bits.__name__ = bits.__qualname__ = name
+    bits.__doc__ = primitive.function.__doc__
+
+    def result(operands: Sequence[Any]) -> Any:
+        from numba import types
+
+        return getattr(types, primitive.target) if operands == (getattr(types, primitive.source),) else None
+
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        from llvmlite import ir
+
+        integer = context.get_value_type(signature.return_type)
+        kind = ir.FunctionType(integer, [operands[0].type])
+        return builder.call(ir.InlineAsm(kind, f"{move} $0, $1;", constraint), operands)
+
+    return Word(bits, result, lower)
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 _ELEMENTS = [word.target for word in PRIMITIVES.values() if word.rule == "scratch"]
@@ -456,9 +490,14 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _lower_vector,
     ),
     "atomic_maximum": Word(
-        _word("atomic_maximum", "an element of memory becomes no less than a value, whoever else does so"),
+        _word("atomic_maximum", "an element of memory becomes no less than a value; what it was before"),
         _atomic_type,
-        _lower_atomic_maximum,
+        _lower_atomic("max"),
+    ),
+    "atomic_or": Word(
+        _word("atomic_or", "an element of memory gets the bits of a value; what it was before"),
+        _atomic_type,
+        _lower_atomic("or"),
     ),
     "resident": Word(
         _word("resident", "so many blocks of 256 threads are to fit a multiprocessor at once"),
@@ -467,6 +506,8 @@ DEVICE_WORDS: Mapping[str, Word] = {
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),
+    "bits_of_float32": _bits_word("bits_of_float32", "mov.b32", "=r,f"),
+    "bits_of_float64": _bits_word("bits_of_float64", "mov.b64", "=l,d"),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from toonygrad import dtypes
-from toonygrad.codegen.cuda import VECTOR_BYTES
+from toonygrad.codegen.cuda import VECTOR_BYTES, WARP
 from toonygrad.codegen.cuda_loops import (
     GRID_SIDE,
     ThreadNest,
@@ -32,14 +32,16 @@ from toonygrad.uop.shape import size_of
 # Threads of a block, rows that each reads before it works on them, and the bytes of registers for those and
 # the elements that are worth their code.
 THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
+# Of single columns side by side more rows, for as many bytes.
+AHEAD_SINGLY = 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
 NARROWEST = 8
-# Blocks that fill a GPU without chunks, and as many as there are at most, or some times as many, with them;
-# the least rows of a chunk for each of a block's threads that share a column; the fewest rows that are split,
-# and the most chunks.
+# Blocks that fill a GPU without chunks, and as many as there are, or some times as many, with them; the least
+# rows of a chunk for each of a block's threads that share a column; the fewest rows that are split; the most
+# chunks.
 ENOUGH_BLOCKS, BLOCKS, CHUNK_ROWS, FEWEST_ROWS, MOST_CHUNKS = 512, 512, 64, 1024, 512
-# Which part of the blocks that run at once must be there.
-SHARED_OUT = 0.9
+# Which part of the blocks that run at once must be there; so many across are few.
+SHARED_OUT, FEW_ACROSS = 0.9, 16
 
 
 def fits(body: Body) -> bool:
@@ -54,7 +56,7 @@ class ThreadColumns(ThreadReducing):
     Attributes
     ----------
     vectors : whether memory may be read sixteen bytes at a time
-    width : columns of a thread
+    width, ahead : columns of a thread, and rows that it reads before it works on them
     first : the first of a thread's columns
     arrays : reductions that are finished, to what holds a total for each of the thread's columns
     aligned : names of pointers to vectors
@@ -62,6 +64,7 @@ class ThreadColumns(ThreadReducing):
 
     vectors: bool = True
     width: int = 1
+    ahead: int = AHEAD
     first: UOp = field(default_factory=lambda: variable("first"))
     arrays: dict[UOp, list[UOp]] = field(default_factory=dict)
     aligned: dict[str, None] = field(default_factory=dict)
@@ -85,8 +88,10 @@ class ThreadColumns(ThreadReducing):
         most = THREADS
         across, wide, high = self._block(columns // self.width, most)
         while not chunks and across * count < ENOUGH_BLOCKS and wide > NARROWEST:
-            most = wide // 2
+            most //= 2
             across, wide, high = self._block(columns // self.width, most)
+        if self.width == 1 and wide >= WARP * 2:
+            self.ahead = AHEAD_SINGLY
         inside, end = variable("inside", dtypes.bool_), self.arguments.size("columns", columns)
         place = times(thread("block_x") * thread("threads_x") + thread("thread_x"), self.width)
         statements = [
@@ -118,11 +123,10 @@ class ThreadColumns(ThreadReducing):
         return self.in_chunks(nest, chunks) if chunks else nest
 
     def _block(self, vectors: int, most: int) -> tuple[int, int, int]:
-        """Blocks across, and a block's two sides, with at most `most` threads along columns: as even as can
-        be, for threads that have none read none.
-        """
+        """Blocks across, and a block's two sides, with at most `most` threads along columns."""
         across = blocks(vectors, most)
-        wide = blocks(vectors, across)
+        # A last block with few columns takes as long as others: with few blocks all get as many.
+        wide = blocks(vectors, across) if across <= FEW_ACROSS else most
         # Each thread has rows to read before it works on any.
         rows = blocks(self.body.extents[self.body.reduces[0].src[-1]], AHEAD)
         return across, wide, min(max(1, THREADS // wide), rows)
@@ -208,7 +212,7 @@ class ThreadColumns(ThreadReducing):
         reads = self._reads(stage)
         each = self.width * sum(node.dtype.itemsize for node in reads)
         room = min(AHEAD_BYTES // max(1, each), AHEAD_ELEMENTS // self.width) if reads else 0
-        ahead = next((n for n in (AHEAD, AHEAD // 2, AHEAD // 4) if n <= room), 0)
+        ahead = next((n for n in (self.ahead, AHEAD, AHEAD // 2, AHEAD // 4) if n <= room), 0)
         apart, k = thread("threads_y"), variable(self.name("k"))
         begin = start + thread("thread_y")
         statements = []

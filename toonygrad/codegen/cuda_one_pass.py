@@ -125,6 +125,9 @@ def _squares_of_deviations(node: UOp, body: Body, sizes: list[int], widened: set
         sizes.append(body.extents[a])
         count = size if count is None else count * size
     assert count is not None
+    # A mean is known from the deviations' sum: without infinities, with which the result is NaN either way.
+    total = UOp.new(Ops.REDUCE, (x, *over), Ops.ADD)
+    (m,) = substitute([m], {total: (sums[0] + count * first).cast(x.dtype)})
     shift = m.cast(wide) - first
     result = sums[1] - shift * (sums[0] * 2.0 - count * shift)
     return result.alu(Ops.MAXIMUM, 0.0).cast(node.dtype)

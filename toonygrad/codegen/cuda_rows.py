@@ -31,8 +31,9 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
 # Elements of a row that a thread holds and the most threads that hold it, the first that has room: blocks of
-# 256 threads, of which several share a multiprocessor, wait less for one another. And the bytes of registers.
-HELD, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), 256
+# 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements come
+# singly, which takes more registers for places; and the bytes of registers for all that is held.
+HELD, HELD_SINGLY, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), ((16, 512), (32, 512)), 256
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
@@ -164,7 +165,7 @@ class ThreadRows(ThreadReducing, Rows):
         if self.vectors and single and longest % width == 0 and vectors:
             self.width = width
         if single and reads and not self.chunk_length:
-            for held, most in HELD:
+            for held, most in HELD if self.width > 1 else HELD_SINGLY:
                 room = held * itemsize * (len(reads) + drafts) <= HELD_BYTES
                 if not self.holds and room and longest <= held * most:
                     self.holds = held
@@ -350,15 +351,25 @@ class ThreadRows(ThreadReducing, Rows):
         for part in range(parts):
             u = range_(self.name("u"))
             step = u + part * (count // parts) if part else u
-            mine = times(step * thread("threads_x") + thread("thread_x"), self.width)
-            place = times(step, self.width)
+            mine, end, place = (
+                step * thread("threads_x") + thread("thread_x"),
+                extent,
+                times(step, self.width),
+            )
+            if self.width == 1:
+                # In half as many registers, of which places of single elements take the most.
+                short = dtypes.int32
+                mine = step.cast(short) * thread("threads_x").cast(short) + thread("thread_x").cast(short)
+                end = extent.cast(short)
+            mine = times(mine, self.width)
             if fresh:
                 loads = [s for node in fresh for s in self._load(node, self.held[node], place, first, last)]
                 # Beyond the row's end its last piece is read, and not used: a branch would hold back others.
-                move = assign(first, mine.alu(Ops.MINIMUM, extent - self.width))
+                read = mine.alu(Ops.MINIMUM, end - self.width).cast(dtypes.INDEX)
+                move = assign(first, read)
                 statements.append(unrolled(u, count // parts, [move, *loads]))
             done = self._piece(first, place, placed, work, self.held)
-            done = [assign(first, mine), only_if(first < extent, done)]
+            done = [assign(first, mine.cast(dtypes.INDEX)), only_if(mine < end, done)]
             statements.append(unrolled(u, count // parts, done))
         return statements
 

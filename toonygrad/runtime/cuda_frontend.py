@@ -104,7 +104,8 @@ def _resident(kernel: ir.Function) -> int | None:
 
 
 def _is_mark(instruction: ir.Instruction) -> bool:
-    return isinstance(instruction, ir.CallInstr) and instruction.callee.name == cuda.UNROLLED
+    called = instruction.callee if isinstance(instruction, ir.CallInstr) else None
+    return isinstance(called, ir.Function) and called.name == cuda.UNROLLED
 
 
 class _Loop(NamedTuple):
