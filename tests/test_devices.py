@@ -605,8 +605,8 @@ def test_long_scans_run_in_tiles(gpu, small_tiles, shape, dtype):
     assert_array_equal(again, np.cumsum(array * 2, axis=-1))
 
 
-def test_indices_are_checked_where_scans_run_in_chunks(gpu, small_chunks):
-    x, k = on_gpu(np.arange(700.0)), on_gpu(np.arange(700) + 1)
+def test_indices_are_checked_where_scans_run_in_tiles(gpu, small_tiles):
+    x, k = on_gpu(np.arange(1100.0)), on_gpu(np.arange(1100) + 1)
     with pytest.raises(IndexError, match="out of bounds"):
         np.asarray(xp.cumulative_sum(xp.take(x, k)))
 
