@@ -399,7 +399,10 @@ class _Held:
         for row in self._rows:
             elements = window.needed(row, self._patch.width, self._patch.height)
             builder._stand_at(UOp.const(row, dtypes.INDEX) if row else ZERO, ZERO)
-            atoms = builder.concrete(*(a for a, _ in window.terms), builder._column)
+            ranges = [a for a, _ in window.terms]
+            plain = all(a.op is Ops.RANGE for a in ranges)
+            atoms = [builder.atoms[a] for a in ranges] if plain else builder.concrete(*ranges)
+            atoms.append(builder.atoms[builder._column])
             steps = [*(c for _, c in window.terms), window.step]
             start = builder.arguments.flat(window.output, window.array, zip(atoms, steps, strict=True))
             for along, length in window.pieces(elements, self._shift, self._length):
