@@ -12,10 +12,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, realized
+from toonygrad.array import Array, array_node, from_node, realize, realized
 from toonygrad.array_api.arguments import flag, real
+from toonygrad.array_api.matrices import complex_of, matrices, numeric, real_part, square_matrices
+from toonygrad.devices import DEVICE
 from toonygrad.errors import dtype_error, shapes_error
-from toonygrad.placement import beside
+from toonygrad.placement import place_of, uploaded
 
 __all__ = [
     "cholesky",
@@ -153,9 +155,9 @@ def eig(x: Array, /) -> Eigen:
     The standard's "linalg" extension, `eig`.
     """
     node = square_matrices("eig", x)
-    found = _computed("eig", np.linalg.eig, node)
     # NumPy answers real numbers where all of them are real, which is not to depend on values.
-    return Eigen(*(_made(node, part.astype(_complex(node.dtype), copy=False)) for part in found))
+    kind = complex_of(node.dtype)
+    return Eigen(*_computed("eig", np.linalg.eig, node, [(kind, node.shape[:-1]), (kind, node.shape)]))
 
 
 def eigh(x: Array, /) -> Eigen:
@@ -187,7 +189,8 @@ def eigh(x: Array, /) -> Eigen:
     The standard's "linalg" extension, `eigh`.
     """
     node = square_matrices("eigh", x)
-    return Eigen(*(_made(node, part) for part in _computed("eigh", np.linalg.eigh, node)))
+    results = [(real_part(node.dtype), node.shape[:-1]), (node.dtype, node.shape)]
+    return Eigen(*_computed("eigh", np.linalg.eigh, node, results))
 
 
 def eigvals(x: Array, /) -> Array:
@@ -218,7 +221,7 @@ def eigvals(x: Array, /) -> Array:
     The standard's "linalg" extension, `eigvals`.
     """
     node = square_matrices("eigvals", x)
-    return _recorded("eigvals", _complex(node.dtype), node.shape[:-1], node)
+    return _recorded("eigvals", complex_of(node.dtype), node.shape[:-1], node)
 
 
 def eigvalsh(x: Array, /) -> Array:
@@ -350,7 +353,10 @@ def qr(x: Array, /, *, mode: Literal["reduced", "complete"] = "reduced") -> QR:
     node = matrices(call, x)
     if mode not in ("reduced", "complete"):
         raise ValueError(f"{call}: mode is 'reduced' or 'complete', not {mode!r}")
-    return QR(*(_made(node, part) for part in _computed(call, np.linalg.qr, node, mode)))
+    *stack, rows, columns = node.shape
+    count = rows if mode == "complete" else min(rows, columns)
+    results = [(node.dtype, (*stack, rows, count)), (node.dtype, (*stack, count, columns))]
+    return QR(*_computed(call, np.linalg.qr, node, results, mode))
 
 
 def slogdet(x: Array, /) -> SignAndLogarithm:
@@ -381,8 +387,8 @@ def slogdet(x: Array, /) -> SignAndLogarithm:
     The standard's "linalg" extension, `slogdet`.
     """
     node = square_matrices("slogdet", x)
-    found = _computed("slogdet", np.linalg.slogdet, node)
-    return SignAndLogarithm(*(_made(node, np.asarray(part)) for part in found))
+    results = [(node.dtype, node.shape[:-2]), (real_part(node.dtype), node.shape[:-2])]
+    return SignAndLogarithm(*_computed("slogdet", np.linalg.slogdet, node, results))
 
 
 def solve(x1: Array, x2: Array, /) -> Array:
@@ -415,7 +421,7 @@ def solve(x1: Array, x2: Array, /) -> Array:
     The standard's "linalg" extension, `solve`.
     """
     call = "solve"
-    left, right = record.promoted(call, square_matrices(call, x1), _numeric(call, x2))
+    left, right = record.promoted(call, square_matrices(call, x1), numeric(call, x2))
     size = left.shape[-1]
     if right.shape[-2:][:1] != (size,):
         raise ValueError(
@@ -464,7 +470,15 @@ def svd(x: Array, /, *, full_matrices: bool = True) -> SVD:
     The standard's "linalg" extension, `svd`.
     """
     node, full = matrices("svd", x), flag("svd", "full_matrices", full_matrices)
-    return SVD(*(_made(node, part) for part in _computed("svd", np.linalg.svd, node, full)))
+    *stack, rows, columns = node.shape
+    count = min(rows, columns)
+    left, right = (rows, columns) if full else (count, count)
+    results = [
+        (node.dtype, (*stack, rows, left)),
+        (real_part(node.dtype), (*stack, count)),
+        (node.dtype, (*stack, right, columns)),
+    ]
+    return SVD(*_computed("svd", np.linalg.svd, node, results, full))
 
 
 def svdvals(x: Array, /) -> Array:
@@ -497,30 +511,6 @@ def svdvals(x: Array, /) -> Array:
 
 
 # -- what the rest of the extension needs ------------------------------------------------------------------
-
-
-def matrices(call: str, x: Array) -> record.Node:
-    """`x` as a stack of floating matrices, of any shape.
-
-    Raises
-    ------
-    TypeError
-        It isn't numeric.
-    ValueError
-        It has fewer than two dimensions.
-    """
-    node = _numeric(call, x)
-    if len(node.shape) < 2:
-        raise ValueError(f"{call}: needs at least two dimensions, not the shape {node.shape}")
-    return node
-
-
-def square_matrices(call: str, x: Array) -> record.Node:
-    """`x` as a stack of square floating matrices; TypeError or ValueError, naming the call, if it is none."""
-    node = matrices(call, x)
-    if node.shape[-1] != node.shape[-2]:
-        raise ValueError(f"{call}: takes square matrices, not the shape {node.shape}")
-    return node
 
 
 def inverse(call: str, node: record.Node) -> record.Node:
@@ -556,35 +546,34 @@ def tolerance(call: str, node: record.Node, rtol: Any) -> float | record.Node:
     return limit
 
 
-def real_part(dtype: np.dtype) -> np.dtype:
-    """The data type of the absolute values of `dtype`."""
-    return dtypes.REAL_PART.get(dtype, dtype)
-
-
-def _complex(dtype: np.dtype) -> np.dtype:
-    return dtypes.COMPLEX_OF.get(dtype, dtype)
-
-
-def _numeric(call: str, x: Array) -> record.Node:
-    node = array_node(call, x)
-    if node.dtype == dtypes.bool_:
-        raise dtype_error(call, "numeric", node.dtype)
-    return record.as_floating(node)
-
-
 def _recorded(
     call: str, dtype: np.dtype, shape: tuple[int, ...], node: record.Node, *parameters: Any
 ) -> Array:
     return from_node(record.external(call, (call, *parameters), dtype, shape, node))
 
 
-def _computed(call: str, function: Callable[..., Any], node: record.Node, *parameters: Any) -> Any:
+def _computed(
+    call: str,
+    function: Callable[..., Any],
+    node: record.Node,
+    results: list[tuple[np.dtype, tuple[int, ...]]],
+    *parameters: Any,
+) -> list[Array]:
+    """What `function` makes of a node, several arrays of these types and shapes."""
+    if place_of(node) != DEVICE:
+        # One after another for a plan, which may have a library that makes all of them at once.
+        arrays = [
+            from_node(record.external(call, (call, which, *parameters), dtype, shape, node))
+            for which, (dtype, shape) in enumerate(results)
+        ]
+        realize(*arrays)
+        return arrays
     with np.errstate(all="ignore"):
         try:
-            return function(realized(from_node(node)).array, *parameters)
+            found = function(realized(from_node(node)).array, *parameters)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(f"{call}: {error}") from None
-
-
-def _made(node: record.Node, found: np.ndarray) -> Array:
-    return from_node(beside(found, node))
+    return [
+        from_node(uploaded(np.asarray(part).astype(dtype, copy=False), DEVICE))
+        for part, (dtype, _) in zip(found, results)
+    ]

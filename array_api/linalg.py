@@ -22,19 +22,17 @@ from toonygrad.array_api.factorizations import (
     eigvalsh,
     inv,
     inverse,
-    matrices,
     pinv,
     qr,
-    real_part,
     singular_values,
     slogdet,
     solve,
-    square_matrices,
     svd,
     svdvals,
     tolerance,
 )
 from toonygrad.array_api.linear_algebra import matmul, matrix_transpose, tensordot, vecdot
+from toonygrad.array_api.matrices import matrices, real_part, square_matrices
 from toonygrad.array_api.statistical import total
 from toonygrad.dtypes import DTypeLike
 from toonygrad.errors import dtype_error

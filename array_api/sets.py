@@ -12,9 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from toonygrad import dtypes, record
-from toonygrad.array import Array, array_node, from_node, node_of, operand, realized
+from toonygrad.array import Array, array_node, from_node, node_of, operand, realize, realized
 from toonygrad.array_api.arguments import flag
-from toonygrad.placement import beside
+from toonygrad.array_api.creation import zeros
+from toonygrad.devices import DEVICE
+from toonygrad.indexing import true_positions
+from toonygrad.placement import beside, on_device, place_of
 from toonygrad.uop.ops import Ops
 
 __all__ = ["isin", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
@@ -124,6 +127,13 @@ def unique_all(x: Array, /) -> UniqueAll:
     -----
     The standard's "Set functions", `unique_all`.
     """
+    there = _starts_there("unique_all", x, True)
+    if there is not None:
+        sequence, place, starts = there
+        chosen = record.gather(place, [starts], (0,), 0, "unique_all")
+        found = record.gather(sequence, [starts], (0,), 0, "unique_all")
+        both = _inverse_there(x, sequence, place), _counts_there(place, starts)
+        return UniqueAll(from_node(chosen), from_node(found), *both)
     order, ordered = _order("unique_all", x)
     first = _first_of_equal(ordered)
     inverse = _inverse(x, order, first)
@@ -156,6 +166,11 @@ def unique_counts(x: Array, /) -> UniqueCounts:
     -----
     The standard's "Set functions", `unique_counts`.
     """
+    there = _starts_there("unique_counts", x, False)
+    if there is not None:
+        _, place, starts = there
+        chosen = record.gather(place, [starts], (0,), 0, "unique_counts")
+        return UniqueCounts(from_node(chosen), _counts_there(place, starts))
     ordered = _ordered("unique_counts", x)
     first = _first_of_equal(ordered)
     return UniqueCounts(_made(x, ordered[first]), _counts(x, first))
@@ -187,6 +202,11 @@ def unique_inverse(x: Array, /) -> UniqueInverse:
     -----
     The standard's "Set functions", `unique_inverse`.
     """
+    there = _starts_there("unique_inverse", x, True)
+    if there is not None:
+        sequence, place, starts = there
+        chosen = record.gather(place, [starts], (0,), 0, "unique_inverse")
+        return UniqueInverse(from_node(chosen), _inverse_there(x, sequence, place))
     order, ordered = _order("unique_inverse", x)
     first = _first_of_equal(ordered)
     return UniqueInverse(_made(x, ordered[first]), _inverse(x, order, first))
@@ -216,6 +236,10 @@ def unique_values(x: Array, /) -> Array:
     -----
     The standard's "Set functions", `unique_values`.
     """
+    there = _starts_there("unique_values", x, False)
+    if there is not None:
+        _, place, starts = there
+        return from_node(record.gather(place, [starts], (0,), 0, "unique_values"))
     ordered = _ordered("unique_values", x)
     return _made(x, ordered[_first_of_equal(ordered)])
 
@@ -267,3 +291,55 @@ def _inverse(x: Array, order: np.ndarray, first: np.ndarray) -> Array:
     inverse = np.empty_like(order)
     inverse[order] = number
     return _made(x, inverse.reshape(x.shape))
+
+
+# -- on a GPU ------------------------------------------------------------------------------------------------
+
+
+def _starts_there(
+    call: str, x: Array, with_order: bool
+) -> tuple[record.Node, record.Node, record.Node] | None:
+    """Positions in the order of the elements (where asked for), the elements in it, and the first of each.
+
+    None where there is nothing to look at on a GPU.
+    """
+    node = order = record.flat(array_node(call, x))
+    if place_of(node) == DEVICE or not node.shape[0]:
+        return None
+    if node.dtype in dtypes.COMPLEX_FLOATING:
+        order = beside(np.argsort(_elements(node), kind="stable"), node)
+    elif with_order:
+        order = record.external("argsort", (0, False, True), dtypes.INDEX, node.shape, node)
+    if order is node:
+        ordered = record.external("sort", (0, False, True), node.dtype, node.shape, node)
+    else:
+        ordered = record.gather(node, [order], (0,), 0, call)
+    # Several results stand on it.
+    realize(from_node(order), from_node(ordered))
+    (starts,) = true_positions(_first_there(ordered))
+    return order, ordered, starts
+
+
+def _first_there(ordered: record.Node) -> record.Node:
+    """Which elements differ from the one before."""
+    (size,) = ordered.shape
+    before = record.slice_axis(ordered, 0, 0, 1, size - 1)
+    differs = record.apply(Ops.NE, record.slice_axis(ordered, 0, 1, 1, size - 1), before)
+    first = record.filled((1,), record.number("unique", True, dtypes.bool_))
+    return on_device(record.concat([first, differs], 0), place_of(ordered))
+
+
+def _counts_there(ordered: record.Node, starts: record.Node) -> Array:
+    """How many elements equal each of the distinct ones."""
+    end = record.filled((1,), record.number("unique", ordered.shape[0], dtypes.INDEX))
+    ends = record.concat([record.slice_axis(starts, 0, 1, 1, starts.shape[0] - 1), end], 0)
+    return from_node(on_device(ends, place_of(starts)) - starts)
+
+
+def _inverse_there(x: Array, order: record.Node, ordered: record.Node) -> Array:
+    """For each element which of the distinct ones it is."""
+    number = record.scan(record.cast(_first_there(ordered), dtypes.INDEX), Ops.ADD, 0)
+    inverse = from_node(number - record.number("unique", 1, dtypes.INDEX))
+    result = zeros(x.size, dtype=dtypes.INDEX, device=x.device)
+    result[from_node(order)] = inverse
+    return from_node(record.reshape(node_of(result), x.shape))

@@ -1,6 +1,6 @@
 """What the benchmarks run on, told with every table, and how a run is kept to some of its cores.
 
-Called by `run.py`, `first_result.py` and `overhead.py`.
+Called by `run.py`, `first_result.py`, `overhead.py` and `gpu_overhead.py`.
 """
 
 import os

@@ -61,6 +61,7 @@ class SimulatedStep(RunStep):
             for carry, array in zip(source.carries, carries, strict=True):
                 rows = array.reshape(carry.rows, carry.chunks)
                 rows[...] = plan._COMBINE[carry.op].accumulate(rows, axis=1)
+        carries += [np.zeros(count, np.uint64) for count in source.words]
         if source.before is not None:
             self._simulate(source.before, made, values, (), status)
         self._simulate(source, made, values, carries, status)

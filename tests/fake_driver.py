@@ -7,6 +7,7 @@ device has a queue of its own, so that who doesn't let one wait for another read
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from fake_cub import FakeCub
 from fake_cufft import FakeCufft
+from fake_cusolver import FakeCublas, FakeCusolver
 from simulator import Memory, simulate
 
 from toonygrad import devices
@@ -25,8 +27,9 @@ from toonygrad.realize import _plans
 from toonygrad.runtime import cuda_copies, device
 from toonygrad.runtime.cuda_fft import Cufft
 from toonygrad.runtime.cuda_libraries import open_library
+from toonygrad.runtime.cuda_solver import CublasBatched, Cusolver, CusolverEigen
 from toonygrad.runtime.cuda_sorting import Cub
-from toonygrad.runtime.driver import UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
+from toonygrad.runtime.driver import FORKED, UNALIGNED, Call, DeviceMemoryError, Driver, Gemm
 from toonygrad.uop.node import follow_devices
 
 ALIGNMENT = 512
@@ -62,9 +65,13 @@ class FakeDriver(Driver):
         self._thread = threading.local()
         self._running = threading.RLock()
         later = lambda work: self._queue.append(work)  # noqa: E731 (each device has a list of its own)
+        cusolver = FakeCusolver(later, self._found)
         self.libraries: dict[type[Any], Any] = {
             Cufft: FakeCufft(later, self._found),
             Cub: FakeCub(later, self._found),
+            CublasBatched: FakeCublas(later, self._found),
+            Cusolver: cusolver,
+            CusolverEigen: cusolver,
         }
         self._opened: dict[tuple[int, type[Any]], Any] = {}
 
@@ -246,15 +253,20 @@ class FakeProgram:
     ) -> None:
         self._driver, self._number, self._values = driver, number, values
         self._calls, self._alignments = calls, alignments
+        self._process = os.getpid()
 
     def repeat(self, *given: int) -> None:
         raise AssertionError("no run has asked for it")
 
     def run(self, *given: int) -> int:
         assert len(given) == self._values
+        if os.getpid() != self._process:
+            return FORKED
+        self._driver.use(self._number)
         every = (0, *given)
         if any((every[which] % VECTOR_BYTES != 0) != bent for which, bent in self._alignments.items()):
             return UNALIGNED
+        self._driver.use(self._number)
         for kernel, grid, block, arguments in self._calls:
             values = array("q", [every[which] + added for which, added in arguments])
             if kernel is None:

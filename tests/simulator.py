@@ -9,7 +9,8 @@ import ast
 import functools
 import itertools
 import linecache
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from toonygrad.codegen.cuda import VECTOR_BYTES, WARP, device_namespace
 PLACES = ("thread_x", "thread_y", "block_x", "block_y", "block_z", "threads_x", "threads_y", "blocks_y")
 # Pointers to memory that several threads may write.
 SHARED = ("status", "owner", "same")
-WAITING = ("barrier", "shuffle_xor", "shuffle_up")
+WAITING = ("barrier", "shuffle_xor", "shuffle_up", "shuffle_from")
 
 
 class Diverged(AssertionError):
@@ -119,10 +120,12 @@ def _shared(element: str, length: int) -> Memory:
     return running.shared[number]
 
 
-def _atomic_maximum(target: Memory, place: Any, value: Any) -> None:
+def _atomic(function: Callable[[Any, Any], Any], target: Memory, place: Any, value: Any) -> Any:
     where = target.place(place)
     assert value.dtype == target.array.dtype
-    target.array[where] = max(target.array[where], value)
+    before = target.array[where]
+    target.array[where] = function(before, value)
+    return before
 
 
 def _copy_vector(target: Memory, place: Any, source: Memory, start: Any, length: int = 0) -> None:
@@ -134,18 +137,48 @@ def _copy_vector(target: Memory, place: Any, source: Memory, start: Any, length:
         target[place + k] = source[start + k]
 
 
+class Unpublished(AssertionError):
+    """A block awaits what none of those before it has published."""
+
+
+def _publish(words: Memory, place: Any, value: Any) -> None:
+    halves = np.array([value]).view(np.uint32) if value.itemsize == 8 else [_bits(value)]
+    for k, half in enumerate(halves):
+        where = words.place(place * len(halves) + k)
+        assert not words.array[where], f"element {place} is published twice"
+        words.array[where] = 1 << 32 | int(half)
+
+
+def _bits(value: Any) -> int:
+    return int(value.view(f"u{value.itemsize}"))
+
+
+def _awaited(element: str, words: Memory, place: Any) -> Any:
+    dtype = np.dtype(element)
+    count = max(1, dtype.itemsize // 4)
+    found = words.array[words.place(place * count) : words.place(place * count + count - 1) + 1]
+    if not all(found >> np.uint64(32)):
+        raise Unpublished(f"element {place}")
+    return found.astype(np.uint32).view(f"u{min(4, dtype.itemsize)}")[: dtype.itemsize].view(dtype)[0]
+
+
 def _namespace() -> dict[str, Any]:
     names = device_namespace()
     for name in PLACES:
         names[name] = lambda name=name: np.int64(running.places[name])
     for name in list(names):
+        if name.startswith("awaited_"):
+            names[name] = functools.partial(_awaited, name.removeprefix("awaited_"))
         element, _, kind = name.rpartition("_")
         if kind == "scratch":
             names[name] = functools.partial(_scratch, element)
         elif kind == "shared":
             names[name] = functools.partial(_shared, element)
     names["load_vector"] = names["store_vector"] = _copy_vector
-    names["atomic_maximum"] = _atomic_maximum
+    names["atomic_maximum"] = functools.partial(_atomic, max)
+    names["atomic_or"] = functools.partial(_atomic, operator.or_)
+    names["publish"] = _publish
+    names["resident"] = lambda blocks: None
     names["unrolled"] = lambda: None
     return names
 
@@ -247,6 +280,7 @@ class _Block:
             lanes = self.waits[warp[0]][3]
             for lane, k in enumerate(warp):
                 source = lane ^ lanes if word == "shuffle_xor" else lane - lanes if lane >= lanes else lane
+                source = lanes if word == "shuffle_from" else source
                 if source >= len(warp):
                     raise Diverged(f"lane {source} of a warp of {len(warp)} is asked for its value")
                 self._advance(k, values[source])

@@ -200,6 +200,28 @@ def test_copies_go_in_pieces_and_arrive(pretending, cuda, monkeypatch, nbytes, t
     assert len(pretending.named("cuMemHostAlloc")) == (many if nbytes > transfers.KEPT_BY_DRIVER else 0)
 
 
+def test_little_page_locked_memory_is_enough(pretending, cuda, monkeypatch):
+    transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
+    monkeypatch.setattr(transfers, "_cores", lambda: 8)
+    locked = pretending.cuMemHostAlloc
+    left = [2]
+
+    def little(nbytes: int, flags: int) -> tuple:
+        left[0] -= 1
+        return locked(nbytes, flags) if left[0] >= 0 else (Result.CUDA_ERROR_OUT_OF_MEMORY, 0)
+
+    monkeypatch.setattr(pretending, "cuMemHostAlloc", little)
+    driver = cuda.CudaDriver()
+    sent = np.random.default_rng(0).integers(0, 256, 33 << 20, np.uint8)
+    address = driver.allocate(0, sent.nbytes)
+    driver.upload(0, address, sent)
+    received = np.zeros_like(sent)
+    driver.download(0, received, address)
+    assert np.array_equal(received, sent)
+    with pytest.raises(MemoryError, match=r"^cannot lock 8,388,608 bytes of the host's memory"):
+        cuda.CudaDriver().upload(0, address, sent)
+
+
 def test_an_error_in_a_thread_is_raised(pretending, cuda, monkeypatch):
     transfers = importlib.import_module("toonygrad.runtime.cuda_transfers")
     monkeypatch.setattr(transfers, "_cores", lambda: 4)

@@ -81,6 +81,17 @@ def test_gathers_note_an_index_out_of_bounds() -> None:
         both(taken, numbers((3, 5)), np.array([1, 5], np.int64))
 
 
+def test_gathers_have_several_elements_a_thread() -> None:
+    x, k = numbers((5000,)), np.random.default_rng(3).integers(-5000, 5000, 5000)
+    for function in (lambda x, k: xp.take(x, k % 5000) * 2, lambda x, k: x[k] + x):
+        found, meant = both(function, x, k)
+        assert_array_equal(found[0], meant[0])
+    (source,) = sources(lambda x, k: x[k], x, k)
+    assert source.grid == (3, 1, 1)
+    with pytest.raises(IndexError, match="out of bounds"):
+        both(lambda x, k: xp.take(x, k), x, k + 7)
+
+
 def test_sizes_and_numbers_are_arguments() -> None:
     """One text for all rows that are whole vectors, and one for all others."""
 
@@ -96,7 +107,7 @@ def test_sizes_and_numbers_are_arguments() -> None:
         return [np.zeros(shape, np.float32), np.zeros(shape[-1:], np.float32)]
 
     assert len(texts((30, 52), (500, 7000), (100_000, 40))) == 1
-    assert len(texts((30, 51), (500, 7003), (100_000, 42))) == 1
+    assert len(texts((30, 51), (500, 7003), (100_000, 43))) == 1
 
 
 def test_the_grid_covers_long_sides() -> None:
@@ -134,7 +145,8 @@ def written(u: Any) -> Any:
         around,
         written,
         lambda u: sum(u[i : -3 + i, j : -3 + j] * (i + 5 * j) for i in range(3) for j in range(3)),
-        lambda u: xp.roll(u, 1, axis=0) - xp.roll(u, -1, axis=1),
+        lambda u: xp.roll(u, 1, axis=0) - xp.roll(u, -1, axis=1) + xp.roll(u, 2, axis=1) * u,
+        lambda u: xp.roll(u, (3, 20), axis=(0, 1)) + u,
         lambda u: u[:, 1:] + u[:, :-1] * u[:1, 1:] - u[:, :1],
         lambda u: u[::-1, ::-1] + u[:, ::-1],
         lambda u: u[:, ::2] * 2 + 1,
@@ -145,7 +157,7 @@ def written(u: Any) -> Any:
         lambda u: xp.reshape(u, (2, u.shape[0] // 2, -1))[:, 1:, 1:] + u[0, 0],
         lambda u: xp.concat([u[:, 2:], u + 1, u[:, :3]], axis=1),
     ],
-    ids=["around", "written", "square", "roll", "row", "flip", "strided", "types", "complex", "rows"]
+    ids=["around", "written", "square", "roll", "rolled far", "row", "flip", "strided", "types", "complex", "rows"]
     + ["guards", "three", "concatenated"],
 )
 @pytest.mark.parametrize("shape", [(6, 64), (8, 67), (4, 130), (40, 5)], ids=str)
@@ -175,8 +187,9 @@ def test_a_stencil_reads_what_it_shares_once() -> None:
     u = np.zeros((64, 128), np.float32)
     # Two rows of four: four rows of vectors, an element before and one behind the two in the middle.
     assert loads(written, u) == (4, 4, 2)
-    # Of two where the result's rows are only a multiple of that.
-    assert loads(around, u) == (4, 4, 2)
+    # Where the result's rows are a multiple of two only, some vectors have as many.
+    assert loads(around, u) == (6, 4, 4)
+    assert loads(lambda u: xp.roll(u, 1, axis=0) + xp.roll(u, -1, axis=0) + xp.roll(u, 1, axis=1), u) == (4, 2, 2)
     assert loads(lambda u, v: u + v, u, u[0]) == (2, 0, 1)
     assert loads(lambda u, v: u + v, u[:, :127], u[0, :127]) == (1, 4, 1)
     assert loads(lambda u: u[1:] + u[:-1], u[0]) == (1, 1, 1)
@@ -217,6 +230,16 @@ def test_every_conversion_compiles(source: np.dtype) -> None:
     for one in made:
         assert one is not None
         assert ".entry" in compile_ptx(one.text, one.name, one.parameters)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int32"])
+def test_no_part_of_a_float_is_stored(dtype: str) -> None:
+    """Of which ptxas 13.0 stores the value, converted, and not the bits."""
+    (source,) = sources(lambda x, y: x % y, np.ones(5, dtype), np.ones(5, dtype))
+    ptx = compile_ptx(source.text, source.name, source.parameters)
+    floats = set(re.findall(r"^\s+\w+\.\S*f(?:32|64)\s+(%\w+), .*", ptx, re.M))
+    stored = set(re.findall(r"^\s+st\.\S*b(?:8|16|32)\s+\[.*\], (%\w+);", ptx, re.M))
+    assert floats and stored and not floats & stored
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

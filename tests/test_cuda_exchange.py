@@ -70,6 +70,7 @@ def test_what_was_copied_says_so(gpu):
     assert flags(x.__dlpack__(max_version=NEW)) == 0
     assert flags(x.__dlpack__(max_version=NEW, copy=True)) == COPIED
     assert flags(x[::-1].__dlpack__(max_version=NEW)) == COPIED
+    assert flags(x.__dlpack__(max_version=NEW, dl_device=(1, 0))) == COPIED
     with pytest.raises(BufferError, match=r"^__dlpack__: an axis that runs backwards can't be shared"):
         x[::-1].__dlpack__(copy=False)
 

@@ -1,6 +1,7 @@
 """What the host does to evaluate on a GPU that isn't there: programs, memory, numbers written in place."""
 
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,3 +174,23 @@ def test_a_number_is_written_again_without_looking(gpu):
     done = counters_snapshot() - before
     assert (done.kernels_launched, done.bytes_allocated, done.plans_made) == (1, 0, 0)
     assert np.asarray(y)[1:-1].tolist() == [[-3.0] * 6] * 2
+
+
+def test_a_forked_child_is_told_of_what_is_known(gpu):
+    x = on_gpu()
+    x[1:-1] = 1.0
+    (x + 1).block_until_ready()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        for work in (lambda: xp.realize(x + 1), lambda: x.__setitem__(slice(1, -1), 2.0)):
+            try:
+                work()
+                os.write(writing, b"done ")
+            except RuntimeError as error:
+                os.write(writing, b"told " if "spawn" in str(error) else b"? ")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"told told "
+    os.close(reading)
+    os.close(writing)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import toonygrad as xp
+from toonygrad import writing
 from toonygrad.array import realized
 from toonygrad.config import counters_snapshot
 from toonygrad.runtime import cuda_scatter, cuda_selection
@@ -165,7 +166,7 @@ def test_writing_by_arrays_as_numpy_has_it(data):
         address = realized(x).address
         ours, given_value = as_ours(key), on_gpu(value)
         before = counters_snapshot()
-        seen(x)[ours] = given_value
+        seen(x)[ours] = given_value if value.shape or data.draw(st.booleans()) else int(value)
         assert (counters_snapshot() - before).host_steps == 0
         seen(host)[key] = value
         assert_array_equal(np.asarray(x), host)
@@ -173,16 +174,32 @@ def test_writing_by_arrays_as_numpy_has_it(data):
 
 
 @pytest.mark.parametrize("compared", [0, 1 << 20], ids=["claimed", "compared"])
-@pytest.mark.parametrize("few", [0, 1 << 20], ids=["cleared one by one", "cleared"])
-def test_the_last_of_several_is_written(gpu, monkeypatch, compared, few):
+@pytest.mark.parametrize("most", [10_000, 40], ids=["few twice", "many twice"])
+def test_the_last_of_several_is_written(gpu, monkeypatch, compared, most):
     monkeypatch.setattr(cuda_scatter, "MOST_COMPARED", compared)
-    monkeypatch.setattr(cuda_scatter, "FEW_PLACES", few)
-    places = RANDOM.integers(0, 40, 700)
-    host, values = np.zeros((50, 2), complex), RANDOM.random((700, 2)) + 1j
+    monkeypatch.setattr(cuda_scatter, "IDLE_BLOCKS", 2)
+    places = RANDOM.integers(-most, most, 1200)
+    host, values = np.zeros((most, 2), complex), RANDOM.random((1200, 2)) + 1j
     x = on_gpu(host)
     x[on_gpu(places)] = on_gpu(values)
     host[places] = values
     assert_array_equal(np.asarray(x), host)
+
+
+def test_memory_that_runs_out_leaves_the_elements(monkeypatch):
+    monkeypatch.setattr(cuda_scatter, "MOST_COMPARED", 1)
+    with fake_gpus(1 << 16) as driver:
+        host = np.arange(3000.0)
+        x, k = on_gpu(host), on_gpu(np.array([3, 3, 5], np.int32))
+        y = on_gpu(np.ones(3))
+        driver.limit = driver.used + 4096
+        with pytest.raises(MemoryError, match=r"cannot allocate [\d,]+ bytes on cuda:0"):
+            x[k] = y
+        driver.limit = 1 << 16
+        assert_array_equal(np.asarray(x), host)
+        x[k] = y
+        host[[3, 5]] = 1
+        assert_array_equal(np.asarray(x), host)
 
 
 def test_kernels_that_a_write_takes(gpu):
@@ -190,9 +207,10 @@ def test_kernels_that_a_write_takes(gpu):
     value, mask = on_gpu(np.arange(9)), on_gpu(LONG > 0)
     for write, kernels in (
         (lambda: x.__setitem__(mask, 7), 1),
-        (lambda: x.__setitem__(k, 7), 2),  # places, and the values to them
-        (lambda: x.__setitem__(k, value), 3),  # and which are the last
-        (lambda: x.__setitem__(k[:1], value[:1]), 2),
+        (lambda: x.__setitem__(k, 7), 2),  # one looks at the indices, and one writes
+        (lambda: x.__setitem__(k, value), 2),
+        (lambda: x.__setitem__((k,), x[::-1][:9]), 3),  # with a copy of the values
+        (lambda: x.__setitem__(on_gpu(np.arange(2000)), on_gpu(np.arange(2000))), 5),
     ):
         before = len(gpu.launches)
         write()
@@ -214,6 +232,29 @@ def test_what_is_written_outside_leaves_the_elements_and_is_found_by_readers(gpu
     y[on_gpu(np.array([1, 7]))] = 3.0
     memory.checks = ()
     assert_array_equal(memory.array, np.arange(5.0))
+
+
+def test_unread_checks_do_not_pile_up(gpu):
+    x, k = on_gpu(np.arange(5.0)), on_gpu(np.array([3]))
+    synchronized = gpu.synchronized
+    for step in range(2 * writing.MOST_CHECKS):
+        x[k] = float(step)
+        assert len(realized(x).checks) == 1
+    assert gpu.synchronized == synchronized
+    for step in range(2 * writing.MOST_CHECKS):
+        x[k] = float(step)
+        x[:4][k] = float(step)
+        assert len(realized(x).checks) <= writing.MOST_CHECKS
+    assert_array_equal(np.asarray(x), [0, 1, 2, step, 4])
+    assert not realized(x).checks
+    y = x * 1
+    xp.realize(y)
+    for place in (9, 1, 2):
+        x[on_gpu(np.array([place]))] = 7.0
+    assert_array_equal(np.asarray(y), [0, 1, 2, step, 4])
+    for _ in range(2):
+        with pytest.raises(IndexError, match=r"^__setitem__: an index is out of bounds for axis 0 with"):
+            np.asarray(x)
 
 
 def test_keys_and_values_that_are_the_array_itself(gpu):
@@ -289,21 +330,81 @@ def test_interpreting_stays_on_the_host(gpu):
 
 
 def test_ptx():
-    number, byte, whole = np.dtype("u4"), np.dtype("u1"), np.dtype(np.int64)
+    number, byte, four, eight = np.dtype("u4"), np.dtype("u1"), np.dtype(np.int32), np.dtype(np.int64)
+    short, long = np.dtype("u2"), np.dtype("u8")
     for kernel in (
         cuda_selection._counting(),
         cuda_selection._storing(None, 1),
         cuda_selection._storing(number, 2),
-        cuda_scatter._filling(byte, 1, 3),
-        cuda_scatter._scattering(number, 2, np.dtype(np.int32), 2, 1, np.dtype(np.int32), 1, True),
-        cuda_scatter._scattering(number, 1, whole, 1, 0, byte, 0, False),
-        cuda_scatter._clearing(whole, whole),
-        cuda_scatter._comparing(whole),
+        cuda_selection._bisecting(),
+        cuda_scatter._filling(byte, 1, 3, True),
+        cuda_scatter._filling(long, 2, 0, False),
+        cuda_scatter._to_places(number, 2, 2),
+        cuda_scatter._looking((eight,), None, True),
+        cuda_scatter._looking((eight, byte), "last", False),
+        cuda_scatter._looking((long, four), "bits", True),
+        cuda_scatter._claiming((eight, four), four, False),
+        cuda_scatter._claiming((short,), eight, True),
+        cuda_scatter._writing(number, 1, (eight,), 1, 4, "all", True, True),
+        cuda_scatter._writing(long, 2, (four,), 0, 1, "single", False, False),
+        cuda_scatter._writing(byte, 1, (four, eight), 2, 4, "last", False, False),
+        cuda_scatter._writing(short, 1, (eight,), 1, 1, "int32", False, False),
     ):
         assert kernel.name in compile_ptx(kernel.text, kernel.name, kernel.parameters)
-    claiming = cuda_scatter._claiming(np.dtype(np.int32), np.dtype(np.int32))
-    ptx = compile_ptx(claiming.text, claiming.name, claiming.parameters)
-    assert "atom.global.max.s32" in ptx
+    for kernel, words in (
+        (cuda_scatter._claiming((eight,), four, True), "max.s32"),
+        (cuda_scatter._looking((eight,), "bits", False), "or.b32"),
+    ):
+        assert f"atom.global.{words}" in compile_ptx(kernel.text, kernel.name, kernel.parameters)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int64", "uint64"])
+def test_indices_of_all_integers(gpu, dtype):
+    x, host = on_gpu(np.zeros(200)), np.zeros(200)
+    places = np.array([3, 199, 3, 0]).astype(dtype)
+    x[on_gpu(places)] = on_gpu(np.arange(4.0) + 1)
+    host[places] = np.arange(4.0) + 1
+    assert_array_equal(np.asarray(x), host)
+    x[on_gpu(np.array([200]).astype(dtype))] = 5.0
+    with pytest.raises(IndexError, match=r"^__setitem__: an index is out of bounds for axis 0 with size 200"):
+        float(x[0])
+    y = on_gpu(np.zeros(200))
+    y[on_gpu(np.array([2**64 - 1], np.uint64))] = 1.0
+    with pytest.raises(IndexError):
+        float(y[0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", 200),
+        ("int8", -100),
+        ("uint64", 2**64 - 1),
+        ("int64", -(2**63)),
+        ("bool", True),
+        ("float32", -1.5),
+        ("float64", -0.0),
+        ("complex64", -1.5 + 2j),
+        ("complex128", -1.5 - 2j),
+    ],
+)
+def test_one_number_for_all(gpu, dtype, value):
+    host = np.zeros(9, dtype)
+    x = on_gpu(host)
+    x[on_gpu(np.array([1, 1, -2]))] = value
+    x[on_gpu(np.arange(9) > 6)] = value
+    host[[1, 7, 8]] = value
+    assert np.asarray(x).tobytes() == host.tobytes()
+
+
+def test_long_rows(gpu):
+    x, host = on_gpu(np.zeros((5, 3, 1000))), np.zeros((5, 3, 1000))
+    values = RANDOM.random((4, 3, 1000))
+    x[on_gpu(np.array([1, 4, 1, 0]))] = on_gpu(values)
+    host[[1, 4, 1, 0]] = values
+    x[:, on_gpu(np.array([2, 0])), ::-1] = on_gpu(values[0, 0])
+    host[:, [2, 0], ::-1] = values[0, 0]
+    assert_array_equal(np.asarray(x), host)
 
 
 def test_memory_is_not_kept(gpu):

@@ -15,7 +15,7 @@ from test_differential import PATTERNS, Program, assert_equal, programs, recorde
 
 import toonygrad as xp
 from toonygrad import dtypes
-from toonygrad.codegen import cuda_columns, cuda_rows, cuda_scans
+from toonygrad.codegen import cuda_columns, cuda_lookback, cuda_rows
 from toonygrad.runtime.cuda_compile import compile_ptx
 
 PROGRAMS = settings(max_examples=30, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
@@ -305,20 +305,27 @@ def test_scans(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def test_scans_of_neighbouring_rows() -> None:
-    with mock.patch.object(cuda_scans, "ROWS_ACROSS", 8):
-        for found, meant in zip(*both(lambda x: xp.cumulative_sum(x, axis=0), integers((9, 300)))):
+    """A thread each, in chunks where they are few."""
+    for shape in ((9, 300), (200, 40), (150, 2, 33)):
+        array = integers(shape)
+        for found, meant in zip(*both(lambda x: xp.cumulative_sum(x, axis=0) * x, array)):
             assert_array_equal(found, meant)
+    (source,) = sources(lambda x: xp.cumulative_sum(x, axis=0), np.ones((200, 40), np.float32))
+    assert source.grid == (1, 4, 1) and source.totals is not None and source.totals.grid == source.grid
+    (source,) = sources(lambda x: xp.cumulative_prod(x, axis=0), np.ones((200, 40), np.float32))
+    assert source.grid == (1, 1, 1) and source.totals is None
 
 
-SMALL_CHUNKS = {"BLOCK": 64, "CHUNK": 256, "FEWEST_CHUNKS": 2, "ENOUGH_ROWS": 4, "MOST_CHUNKS": 8}
+# Tiles of 512 elements, in groups of four.
+SMALL_TILES = {"BLOCK": 128, "VECTORS": 1, "GROUP": 4, "ENOUGH_ROWS": 4}
 
 
 @pytest.mark.parametrize(
-    "shape", [(512,), (1030,), (3000,), (3, 700), (1000, 2), (2, 516, 1), (2, 0)], ids=str
+    "shape", [(1030,), (9000,), (3, 1100), (1100, 2), (2, 1036, 1), (2, 0)], ids=str
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "complex64"])
 @pytest.mark.parametrize("vectors", [True, False])
-def test_long_scans_come_in_chunks(shape: tuple[int, ...], dtype: str, vectors: bool) -> None:
+def test_tiles_side_by_side(shape: tuple[int, ...], dtype: str, vectors: bool) -> None:
     array = integers(shape, dtype)
     axis = shape.index(max(shape))
 
@@ -329,49 +336,54 @@ def test_long_scans_come_in_chunks(shape: tuple[int, ...], dtype: str, vectors: 
     def products(x: Any) -> Any:
         return xp.cumulative_prod(xp.where(x > 0, xp.asarray(3), -1), axis=axis)
 
-    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
+    with mock.patch.multiple(cuda_lookback, **SMALL_TILES):
         for function in (sums, *([products] if dtype != "complex64" else [])):
             for found, meant in zip(*both(function, array, vectors=vectors)):
                 assert_array_equal(found, meant)
             if array.size:
-                chunked = [s for s in sources(function, array, vectors=vectors) if s and s.totals]
-                assert chunked and all(s.grid[1] > 1 for s in chunked)
+                tiled = [s for s in sources(function, array, vectors=vectors) if s and s.words]
+                assert tiled and all(s.grid[0] > 1 for s in tiled)
 
 
-def test_a_flattened_transpose_is_scanned_in_chunks() -> None:
+def test_a_group_of_groups_of_tiles() -> None:
+    array = integers((20_000,), np.int64)
+    with mock.patch.multiple(cuda_lookback, **{**SMALL_TILES, "GROUP": 2}):
+        for found, meant in zip(*both(xp.cumulative_sum, array)):
+            assert_array_equal(found, meant)
+
+
+def test_a_flattened_transpose_is_scanned_in_tiles() -> None:
     def function(x: Any) -> Any:
         return xp.cumulative_sum(xp.reshape(x.T, (-1,))) + 1
 
-    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
-        (source, *_) = sources(function, integers((30, 41)))
-        for found, meant in zip(*both(function, integers((30, 41)))):
+    with mock.patch.multiple(cuda_lookback, **SMALL_TILES):
+        (source, *_) = sources(function, integers((30, 51)))
+        for found, meant in zip(*both(function, integers((30, 51)))):
             assert_array_equal(found, meant)
-    assert source is not None and source.totals is not None
+    assert source is not None and source.words
 
 
-def test_chunks_of_scans() -> None:
-    """How many there are follows from the shape alone; their totals are scanned by one block."""
+def test_tiles_follow_from_the_shape() -> None:
+    """How many there are, and whether they lie side by side."""
     (few,) = sources(xp.cumulative_sum, np.ones(1 << 15, np.float32))
     (many,) = sources(xp.cumulative_sum, np.broadcast_to(np.ones(1, np.int8), (1 << 25) + 5))
-    assert few is not None and many is not None and few.totals is not None and many.totals is not None
-    assert [carry.chunks for carry in (*few.carries, *many.carries)] == [8, 2049]
-    assert few.grid == few.totals.grid == (1, 8, 1)
-    for rows, chunked in ((cuda_scans.ENOUGH_ROWS - 1, True), (cuda_scans.ENOUGH_ROWS, False)):
+    assert few is not None and many is not None and few.text.count("awaited_float64") == 4
+    # Tiles, groups of 32, groups of those; two words for a value of eight bytes.
+    assert few.grid == (4, 1, 1) and few.words == (2 * (4 + 1 + 1),)
+    assert many.grid == (4097, 1, 1) and many.words == (2 * (4097 + 129 + 5),)
+    for rows, tiled in ((cuda_lookback.ENOUGH_ROWS - 1, True), (cuda_lookback.ENOUGH_ROWS, False)):
         tall = np.broadcast_to(np.ones(1, np.float64), (rows, 1 << 15))
         (source,) = sources(lambda x: xp.cumulative_sum(x, axis=1), tall)
-        assert source is not None and (source.totals is not None) == chunked
-    totals = np.ones((3, cuda_scans.MOST_CHUNKS))
-    (source,) = sources(lambda x: xp.cumulative_sum(x, axis=1), totals)
-    assert source is not None and source.totals is None
-    # A product of a chunk might be infinite where no running product is.
+        assert source is not None and bool(source.words) == tiled
+    # A product of a tile might be infinite where no running product is.
     (source,) = sources(xp.cumulative_prod, np.ones(1 << 16, np.float32))
-    assert source is not None and source.totals is None
+    assert source is not None and not source.words
 
 
-def test_indices_are_checked_in_chunks_of_scans() -> None:
-    numbers = np.arange(700.0)
-    places = np.arange(700)[::-1].copy()
-    with mock.patch.multiple(cuda_scans, **SMALL_CHUNKS):
+def test_indices_are_checked_in_tiles() -> None:
+    numbers = np.arange(1100.0)
+    places = np.arange(1100)[::-1].copy()
+    with mock.patch.multiple(cuda_lookback, **SMALL_TILES):
         found, meant = both(lambda x, k: xp.cumulative_sum(xp.take(x, k)), numbers, places)
         assert_array_equal(found[0], meant[0])
         with simulated(), pytest.raises(IndexError, match="out of bounds"):
@@ -379,15 +391,14 @@ def test_indices_are_checked_in_chunks_of_scans() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "complex128"])
-def test_scans_in_chunks_compile(dtype: str) -> None:
+def test_tiles_side_by_side_compile(dtype: str) -> None:
     (source,) = sources(xp.cumulative_sum, np.ones(1 << 16, dtype))
-    assert source is not None and source.totals is not None
-    storing, adding = ptx_of(source), ptx_of(source.totals)
-    assert ".local" not in storing + adding
-    assert "shfl.sync.up" in storing and "shfl.sync.bfly" in adding
+    assert source is not None and source.words
+    ptx = ptx_of(source)
+    assert ".local" not in ptx and "shfl.sync.up" in ptx and "shfl.sync.bfly" in ptx
+    assert "ld.relaxed" in ptx and "st.relaxed" in ptx and ".minnctapersm 4" in ptx
     if dtype != "complex128":
-        assert storing.count("ld.global.nc.v") == adding.count("ld.global.nc.v") == 1
-        assert storing.count("st.global.v") == 1
+        assert ptx.count("ld.global.nc.v") == ptx.count("st.global.v") == 8
 
 
 @pytest.mark.parametrize("dtype", dtypes.NUMERIC, ids=str)

@@ -1,13 +1,15 @@
 """The native function that hands programs to a driver, on a driver of Python functions: what it asks for."""
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 
 import pytest
 
+from toonygrad.runtime import cuda_graph
 from toonygrad.runtime.cuda_launch import CALLS_BEFORE_GRAPH, FUNCTIONS, Program, native_runner
-from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.driver import FORKED, REPEATED, UNALIGNED, Call
 
 Word, Short = ctypes.c_int64, ctypes.c_uint32
 
@@ -212,6 +214,15 @@ def test_threads_run_one_program_at_once(recorder):
     )
 
 
+def test_in_a_forked_child_nothing_is_launched(recorder):
+    program = recorder.program(1, [Call(11, (1, 1, 1), (1, 1, 1), ((1, 0),))])
+    child = os.fork()
+    if not child:
+        os._exit(0 if program.run(1) == FORKED and not recorder.calls else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert program.run(1) == 0
+
+
 # -- graphs --------------------------------------------------------------------------------------------------
 
 CALLS = [
@@ -289,6 +300,18 @@ def test_without_a_graph_it_goes_on_kernel_by_kernel(recorder):
         assert program.run(1, 2, 3) == 0
         assert [call[0] for call in recorder.calls if call[0] != "destroy"] == ["use", 11, "clear", 12]
     assert not recorder.launched
+
+
+def test_there_are_only_so_many_graphs(recorder, monkeypatch):
+    first = repeated(recorder)
+    recorder.nodes.clear()
+    monkeypatch.setattr(cuda_graph, "MOST_GRAPHS", len(cuda_graph._alive))
+    second = repeated(recorder)
+    assert not recorder.nodes and second.run(1, 2, 3) == 0
+    assert [call[0] for call in recorder.calls] == ["use", 11, "clear", 12]
+    del first
+    repeated(recorder)
+    assert len(recorder.nodes) == len(CALLS)
 
 
 def test_a_graph_that_fails_says_so(recorder):

@@ -169,3 +169,29 @@ def test_searching(gpu, side, dtype):
 def test_searching_in_nothing(gpu):
     found = xp.searchsorted(on_gpu(np.zeros(0)), on_gpu(np.ones(3)))
     np.testing.assert_array_equal(np.asarray(found), [0, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["unique_all", "unique_counts", "unique_inverse", "unique_values"])
+@pytest.mark.parametrize("dtype", SORTED, ids=str)
+def test_distinct_elements(gpu, name, dtype):
+    for shape in ((1,), (40,), (5, 7), ()):
+        x = elements(shape, dtype, 2)
+        there = on_gpu(x)
+        before = xp.counters()
+        found, expected = getattr(xp, name)(there), getattr(xp, name)(xp.asarray(x))
+        assert (xp.counters() - before).host_steps == 0
+        for one, other in zip(*(each if isinstance(each, tuple) else (each,) for each in (found, expected))):
+            assert one.device == "cuda:1" and (one.dtype, one.shape) == (other.dtype, other.shape)
+            assert bits(one) == bits(other)
+
+
+def test_distinct_elements_of_others(gpu):
+    x = np.array([1 + 1j, 1, 1 + 1j, 0])
+    found = xp.unique_all(on_gpu(x))
+    assert [np.asarray(part).tolist() for part in found] == [
+        [0, 1, 1 + 1j],
+        [3, 1, 0],
+        [2, 1, 2, 0],
+        [1, 1, 2],
+    ]
+    assert xp.unique_values(on_gpu(np.zeros((3, 0)))).shape == (0,)

@@ -62,6 +62,36 @@ def test_running_sums_of_whole_numbers(size, dtype):
     assert_array_equal(np.asarray(xp.cumulative_sum(on_gpu(x))), np.cumsum(x))
 
 
+@pytest.mark.parametrize("size", [1, 1000, 70_001, 10_000_019])
+@pytest.mark.parametrize("dtype", ["int8", "float32", "complex128"])
+def test_masks_and_indices(size, dtype):
+    random = np.random.default_rng(0)
+    host = random.integers(-9, 9, size).astype(dtype)
+    x, mask = on_gpu(host), random.random(size) < 0.3
+    before = xp.counters()
+    assert_array_equal(np.asarray(x[on_gpu(mask)]), host[mask])
+    assert_array_equal(np.asarray(xp.nonzero(on_gpu(mask))[0]), np.flatnonzero(mask))
+    # Few places that come twice, and many of them.
+    for places in (random.permutation(size), random.integers(-size, size, size), np.arange(size) % 7 % size):
+        values = random.integers(0, 99, size).astype(dtype)
+        x[on_gpu(places)] = on_gpu(values)
+        host[places] = values
+        assert_array_equal(np.asarray(x), host)
+    x[on_gpu(mask)] = on_gpu(host[::-1].copy())[on_gpu(mask)]
+    host[mask] = host[::-1][mask]
+    x[~on_gpu(mask)] = 1
+    host[~mask] = 1
+    assert_array_equal(np.asarray(x), host)
+    assert (xp.counters() - before).host_steps == 0
+
+
+@pytest.mark.parametrize("size", [1, 70_001, 3 << 20, (33 << 20) + 5, (300 << 20) + 1])
+def test_copies_to_and_fro(size):
+    host = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    assert_array_equal(np.asarray(on_gpu(host)), host)
+    assert_array_equal(np.asarray(on_gpu(host[::-2])), host[::-2])
+
+
 def test_more_elements_than_32_bits_count():
     x = xp.zeros(5 * GIB, dtype=xp.int8, device="cuda") + 1
     xp.realize(x)

@@ -63,7 +63,7 @@ def _put_device(capsule: Any, kind: int, number: int) -> None:
     raise BufferError("__dlpack__: this isn't a DLPack capsule, or it has been used already")
 
 
-def _say_copied(capsule: Any) -> None:
+def say_copied(capsule: Any) -> None:
     """Note in a capsule that its memory is nobody else's; without a version it has no place for that."""
     name = b"dltensor_versioned"
     if _is_valid(capsule, name):
@@ -102,7 +102,7 @@ def dlpack(buffer: DeviceBuffer, stream: Any, max_version: tuple[int, int] | Non
     capsule = np.asarray(_Standing(buffer)).__dlpack__(max_version=max_version)
     _put_device(capsule, CUDA, ordinal(buffer.device))
     if copied:
-        _say_copied(capsule)
+        say_copied(capsule)
     return capsule
 
 

@@ -23,7 +23,7 @@ from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
-from toonygrad.uop.shape import Shape, size_of
+from toonygrad.uop.shape import Shape
 from toonygrad.views import Step
 
 # A key's item once understood: a new axis, an integer, a slice, or an integer or boolean array.
@@ -42,6 +42,12 @@ def parsed(call: str, key: Any, shape: Shape, as_node: Callable[[str, Any], UOp 
     IndexError
         Too many indices, or an object that is no index.
     """
+    if type(key) is tuple and len(key) == len(shape):
+        for each in key:
+            if type(each) is not slice:
+                break
+        else:  # what neighbours in a stencil are read by
+            return list(key)
     items: list[Item] = []
     open_at: int | None = None
     used = 0
@@ -86,16 +92,25 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step
     """
     slices: list[tuple[int, int, int]] = []
     result: list[int] = []
+    whole = same_axes = True
     for item in items:
-        if item is None:
+        if isinstance(item, slice):
+            size = shape[len(slices)]
+            part = _slice(call, item, size)
+            slices.append(part)
+            result.append(part[2])
+            if part != (0, 1, size):
+                whole = False
+        elif item is None:
             result.append(1)
-        elif isinstance(item, slice):
-            slices.append(_slice(call, item, shape[len(slices)]))
-            result.append(slices[-1][2])
+            same_axes = False
         elif isinstance(item, int):
             slices.append((_in_bounds(call, item, len(slices), shape[len(slices)]), 1, 1))
+            whole = same_axes = False
         else:
             return None
+    if same_axes:
+        return (() if whole else ((record.slice_axes, tuple(slices)),)), tuple(result)
     record.check_dimensions(call, len(result))
     steps: list[Step] = []
     if any(part != (0, 1, size) for part, size in zip(slices, shape, strict=True)):
@@ -167,17 +182,20 @@ class Places(NamedTuple):
     ----------
     parts : the part, as `record.slice_axes` takes it
     indexed : its axes that the arrays of the key lead along
-    numbers : node of integers, one for each place: its number along those axes, in row-major order
+    names : the same, as `gathered` counts axes
+    indices : for each of them a node of integers; they broadcast
+    found : the shape they broadcast to
     shape : that reading has
-    width, position : how many axes of it, from which on, are the arrays'
+    position : at which axis of that the arrays' axes begin
     distinct : whether no place comes twice
     """
 
     parts: list[tuple[int, int, int]]
     indexed: list[int]
-    numbers: UOp
+    names: list[int]
+    indices: list[UOp]
+    found: Shape
     shape: Shape
-    width: int
     position: int
     distinct: bool
 
@@ -188,55 +206,45 @@ def places_of(call: str, items: Sequence[Item], shape: Shape) -> Places:
     Raises
     ------
     IndexError
-        As of `gathered`. Integers out of bounds are found when the numbers are computed.
+        As of `gathered`. Integers out of bounds are found by who follows them.
     """
     parts: list[tuple[int, int, int]] = []
     kept: list[int] = []  # sizes of the axes that no array leads along
-    extents: list[int] = []  # of all, as `gathered` counts them: those that arrays lead along, and ones
-    axes: list[int] = []  # of these
-    indexed: list[int] = []
-    indices: list[UOp] = []
-    places: list[int] = []
-    position = 0
+    result = Places(parts, [], [], [], (), (), 0, False)
+    places: list[int] = []  # where arrays and integers stand in the key
+    truths: list[UOp] = []
+    position = axis = 0
     for place, item in enumerate(items):
         if item is None:
             kept.append(1)
-            extents.append(1)
-            continue
-        if isinstance(item, slice):
+        elif isinstance(item, slice):
             parts.append(_slice(call, item, shape[len(parts)]))
             kept.append(parts[-1][2])
-            extents.append(1)
-            continue
-        position = position if places else len(kept)
-        if isinstance(item, int):
+        else:
+            position = position if places else len(kept)
             places.append(place)
-            parts.append((_in_bounds(call, item, len(parts), shape[len(parts)]), 1, 1))
-            extents.append(1)
-            continue
-        if item.dtype == dtypes.bool_ and not item.shape:
-            places.append(place)
-            axes.append(len(extents))
-            extents.append(1)
-            indices.extend(_truth(item))
-            continue
-        for index in _indices(call, item, len(parts), shape):
-            places.append(place)
-            indexed.append(len(parts))
-            axes.append(len(extents))
-            extents.append(shape[len(parts)])
-            parts.append((0, 1, extents[-1]))
-            indices.append(index)
+            if isinstance(item, int):
+                parts.append((_in_bounds(call, item, len(parts), shape[len(parts)]), 1, 1))
+            elif item.dtype == dtypes.bool_ and not item.shape:
+                truths.extend(_truth(item))
+            else:
+                found = _indices(call, item, len(parts), shape)
+                for _ in found:
+                    result.indexed.append(len(parts))
+                    result.names.append(axis)
+                    parts.append((0, 1, shape[len(parts)]))
+                    axis += 1
+                result.indices.extend(found)
+                continue
+        axis += 1
     if any(after - before > 1 for before, after in itertools.pairwise(places)):
         position = 0
-    found = record.check_broadcast(call, *indices)
-    record.check_dimensions(call, len(found) + len(kept))
-    numbers = record.reshape(record.iota((size_of(extents),), 0), tuple(extents))
-    numbers = record.reshape(record.gather(numbers, indices, tuple(axes), 0, call), (size_of(found),))
+    common = record.check_broadcast(call, *result.indices, *truths)
+    record.check_dimensions(call, len(common) + len(kept))
     masks = [item for item in items if isinstance(item, UOp)]
     distinct = len(masks) == 1 and masks[0].dtype == dtypes.bool_
-    whole = (*kept[:position], *found, *kept[position:])
-    return Places(parts, indexed, numbers, whole, len(found), position, distinct)
+    whole = (*kept[:position], *common, *kept[position:])
+    return result._replace(found=common, shape=whole, position=position, distinct=distinct)
 
 
 def numpy_key(

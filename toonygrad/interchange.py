@@ -199,7 +199,9 @@ class Interchange:
                 raise BufferError(f"__dlpack__: elements on {self.device} aren't on the device {dl_device!r}")
             if copy is False:
                 raise BufferError(f"__dlpack__: elements on {self.device} can't be shared on the CPU")
-            return self._on(DEVICE).__dlpack__(max_version=max_version)
+            capsule = self._on(DEVICE).__dlpack__(max_version=max_version)
+            exchange.say_copied(capsule)
+            return capsule
         if here[0] != exchange.CPU:
             return exchange.dlpack(self._shared_buffer(), stream, max_version, copy)
         if stream is not None:

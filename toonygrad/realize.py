@@ -8,7 +8,9 @@ with other memory.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from toonygrad.config import counters, settings
@@ -28,6 +30,9 @@ MOST_PLANS = 4096
 
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
 _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
+
+# What may be in memory, or a number, without having been computed.
+_NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
 _plans: dict[tuple, Plan] = {}
 
@@ -52,6 +57,15 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     MemoryError
         An output or intermediate result can't be had; what existed before is intact.
     """
+    if len(nodes) == 1:
+        (node,) = nodes
+        if node.realized is None and node.op not in _NOT_ALWAYS_PENDING:
+            _compute(nodes)  # most computations
+            assert node.realized is not None
+            return [node.realized]
+        memory = in_memory(node)
+        if memory is not None:
+            return [memory]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
@@ -62,7 +76,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     return [node.realized or _memory(node) for node in nodes]
 
 
-def _compute(roots: list[UOp]) -> None:
+def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
@@ -82,7 +96,8 @@ def _compute(roots: list[UOp]) -> None:
         node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
         return
     computed = list(zip(stored, buffers, strict=True))
-    if use.several:
+    if use.several and len(stored) > len(roots):
+        # What stands above no memory is the CPU's wherever it was computed.
         computed = [each for each in computed if (device_of(each[0]) or DEVICE) == each[1].device]
     computed.sort(key=_sources_first)
     for node, buffer in computed:
@@ -334,12 +349,12 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive
     ones nearest below it.
     """
-    uses = _uses(number, memory)
+    uses = Counter(chain.from_iterable([node.src for node in number if node not in memory]))
     own = _OWN_REFERENCES
     held = [
         node
         for (node, used), references in zip(uses.items(), _references(uses), strict=True)
-        if references > own + used and node not in roots and node not in memory
+        if references > own + used and node in number and node not in roots and node not in memory
     ]
     if not any(node.src for node in held):
         return []
@@ -348,17 +363,6 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     for node in held:
         kept |= below[node]
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
-
-
-def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> dict[UOp, int]:
-    """How often each node is a source of others."""
-    uses = dict.fromkeys(number, 0)
-    for node in number:
-        if node not in memory:
-            for source in node.src:
-                if source in uses:  # numbers have no place of their own
-                    uses[source] += 1
-    return uses
 
 
 def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[dict[UOp, int], list[UOp]]:
@@ -376,14 +380,14 @@ def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[di
     return below, expensive
 
 
-def _references(uses: dict[UOp, int]) -> list[int]:
+def _references(uses: Mapping[UOp, int]) -> list[int]:
     return [sys.getrefcount(node) for node in uses]
 
 
 def _count_own_references() -> int:
     """References to a node in `_still_held` that nobody holds: two tables, and the counting itself."""
     number = {UOp.new(Ops.IOTA, (), ((0,), -1)): 0}
-    return _references(dict.fromkeys(number, 0))[0]
+    return _references(Counter(number))[0]
 
 
 _OWN_REFERENCES = _count_own_references()

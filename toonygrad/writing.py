@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from toonygrad import dtypes, indexing, record, views
+from toonygrad import indexing, record, views
 from toonygrad.config import settings
 from toonygrad.devices import DEVICE, use
 from toonygrad.placement import brought, contiguous, copied, place_of
@@ -20,7 +20,11 @@ from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import DeviceBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
-from toonygrad.uop.shape import Shape, size_of
+from toonygrad.uop.shape import Shape, contiguous_strides, size_of
+
+# Checks that nobody has looked at; before there are more somebody does, so that a loop doesn't pile them up.
+# Those of the same write again and again are one.
+MOST_CHECKS = 16
 
 
 def write_value(
@@ -157,68 +161,102 @@ def _scattered(
     device: str,
 ) -> bool:
     """Whether a kernel has put elements where a key with arrays leads in a view of a cell on a GPU."""
-    if not views.strided(cell, path):
+    if path and not views.strided(cell, path):
         return False
     from toonygrad.runtime import cuda_scatter, cuda_selection
 
-    value = brought(written, device)
-    del written
     mask = indexing.mask_of_all(items, shape, device)
     if mask is not None and mask.shape:
         chosen = contiguous(realize_nodes([mask])[0].arg)
         chosen.raise_if_outside()
         items.clear()
         del mask
-        if size_of(value.shape) == 1:
-            single = _values(call, cell, value)
-            cuda_scatter.fill(_target(cell, path), chosen, single)
-            return True
-        truths = cuda_selection.true_positions(chosen)
-        given = contiguous(_values(call, cell, views.spread(call, value, truths.shape)))
-        values = cuda_scatter.Values(given, 1, 1)
-        cuda_scatter.scatter(_target(cell, path), range(len(shape)), truths, values, ordered=False)
+        if size_of(written.layout[1]) == 1:
+            values = _laid_out(call, cell, written, chosen.shape, range(0), device)
+            cuda_scatter.fill(_target(cell, path), chosen, values)
+        else:
+            truths = cuda_selection.true_positions(chosen)
+            spread = views.spread(call, brought(written, device), truths.shape)
+            cuda_scatter.scatter_truths(_target(cell, path), truths, contiguous(_values(call, cell, spread)))
         return True
     found = indexing.places_of(call, indexing.on_device(items, device), shape)
     items.clear()
-    own = range(found.position, found.position + found.width)
-    order = (*own, *(axis for axis in range(len(found.shape)) if axis not in own))
-    spread = record.permute(views.spread(call, value, found.shape), order)
-    given = _values(call, cell, spread)
-    del value, spread
-    small = size_of([shape[axis] for axis in found.indexed]) < 2**31
-    numbers = record.cast(found.numbers, np.dtype(np.int32) if small else dtypes.INDEX)
-    places: DeviceBuffer = brought(realize_nodes([numbers])[0].arg, device).arg
-    target = _target(cell, (*path, (record.slice_axes, found.parts)))
-    # What earlier checks found is told here; whether these places are outside is seen by the kernel.
-    for checks in places.checks:
-        words = checks.words
-        if words is not None and (checks is not places.checks[-1] or words.device != device):
-            checks.raise_if_outside()
-    values = _laid_out(given, found.width)
-    cuda_scatter.scatter(target, found.indexed, places, values, ordered=not found.distinct)
-    if places.checks:
-        # A new node, so that views of before don't go on showing memory without the check.
-        buffer = views.current(cell).arg
-        buffer.checks += places.checks
-        cell._uop = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
+    if not found.indices:  # truths alone
+        if size_of(found.found):
+            _write_part(call, cell, path, found, written, device)
+        return True
+    if any(part != (0, 1, size) for part, size in zip(found.parts, shape, strict=True)):
+        path = (*path, (record.slice_axes, found.parts))
+    own = range(found.position, found.position + len(found.found))
+    values = _laid_out(call, cell, written, found.shape, own, device)
+    del written
+    if not size_of(found.found):
+        return True
+    indices = [_index(node, found.found) for node in found.indices]
+    target = _target(cell, path)
+    buffer = views.current(cell).arg
+    if len(buffer.checks) >= MOST_CHECKS:
+        buffer.raise_if_outside()
+    where = (found.indexed, found.names, indices)
+    buffer.checks = cuda_scatter.scatter(call, target, *where, values, found.distinct, buffer.checks)
+    # A new node, so that views of before don't go on showing memory without the check.
+    cell._uop = UOp.known(Ops.BUFFER, (), buffer, buffer.dtype, buffer.shape)
     return True
 
 
-def _laid_out(given: DeviceBuffer, width: int) -> Any:
-    """Values, of which the first `width` axes are those of the places, as a kernel takes them."""
+def _write_part(
+    call: str,
+    cell: views.Cell,
+    path: tuple[views.Step, ...],
+    found: indexing.Places,
+    written: Buffer | DeviceBuffer,
+    device: str,
+) -> None:
+    """Write all of the part that a key leads to."""
+    from toonygrad.runtime.cuda_copies import copy_into
+
+    given = contiguous(_values(call, cell, views.spread(call, brought(written, device), found.shape)))
+    target = _target(cell, (*path, (record.slice_axes, found.parts)))
+    strides = tuple(step * target.dtype.itemsize for step in contiguous_strides(target.shape))
+    copy_into(target, given.view(0, target.shape, strides))
+
+
+def _index(node: UOp, shape: Shape) -> DeviceBuffer:
+    """The elements of an array of indices, broadcast to `shape`, one behind the other."""
+    memory = in_memory(record.expand(node, shape))
+    buffer = memory.arg if memory is not None else realize_nodes([record.expand(node, shape)])[0].arg
+    buffer.raise_if_outside()
+    whole = contiguous(buffer)
+    return whole.view(0, (size_of(shape),), (whole.dtype.itemsize,))
+
+
+def _laid_out(
+    call: str,
+    cell: views.Cell,
+    written: Buffer | DeviceBuffer,
+    shape: Shape,
+    own: range,
+    device: str,
+) -> Any:
+    """What is written to elements of `shape` as a kernel takes it; `own` are the axes of the places in it."""
     from toonygrad.runtime.cuda_scatter import Values
 
-    shape, strides = given.shape, given.strides
-    steps = [stride for size, stride in zip(shape, strides, strict=True) if size > 1]
+    if isinstance(written, Buffer) and size_of(written.layout[1]) == 1:
+        return Values.single(written.array)
+    order = (*own, *(axis for axis in range(len(shape)) if axis not in own))
+    spread = record.permute(views.spread(call, brought(written, device), shape), order)
+    given, width = _values(call, cell, spread), len(own)
+    steps = [stride if size > 1 else 0 for size, stride in zip(given.shape, given.strides, strict=True)]
     if not any(steps):
-        return Values(given, 0, 0)
-    if any(stride for size, stride in zip(shape[:width], strides) if size > 1):
-        return Values(contiguous(given), size_of(shape[width:]), 1)
-    return Values(contiguous(given.view(0, shape[width:], strides[width:])), 0, 1)
+        return Values(given)
+    if any(steps[:width]):
+        return Values(contiguous(given), step=size_of(given.shape[width:]), inner=1)
+    return Values(contiguous(given.view(0, given.shape[width:], given.strides[width:])), inner=1)
 
 
 def _target(cell: views.Cell, path: tuple[views.Step, ...]) -> DeviceBuffer:
     """The part of a cell's memory that a path leads to, which is the cell's alone from now on."""
-    target = views.part(views.writable(cell), path)
+    buffer = views.writable(cell)
+    target = views.part(buffer, path) if path else buffer
     assert isinstance(target, DeviceBuffer)
     return target

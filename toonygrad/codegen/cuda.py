@@ -20,6 +20,8 @@ VECTOR_BYTES = 16
 # Lanes of a warp, and the most threads of a block that any kernel is launched with: each may then have 128
 # registers.
 WARP, MOST_THREADS = 32, 512
+# The threads of a block whose kernel says how many such blocks are to fit a multiprocessor.
+RESIDENT_THREADS = 256
 
 _SIMULATED = "threads of a GPU exist in tests/simulator.py only"
 
@@ -144,6 +146,71 @@ def _lower_shuffle(mode: str) -> Callable[..., Any]:
     return lower
 
 
+def _publish_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    words, place, value = operands
+    return types.none if _are_words(words, place) and numba_kind(value) else None
+
+
+def _awaited_type(element: str) -> Callable[[Sequence[Any]], Any]:
+    def result(operands: Sequence[Any]) -> Any:
+        from numba import types
+
+        return getattr(types, element) if _are_words(*operands) else None
+
+    return result
+
+
+def _are_words(words: Any, place: Any) -> bool:
+    from numba import types
+
+    is_pointer = isinstance(words, types.CPointer) and words.dtype == types.uint64
+    return is_pointer and isinstance(place, types.Integer)
+
+
+def _lower_publish(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """The value's bits in words of 64: half of one says that it is there, so that no fence is needed."""
+    from llvmlite import ir
+
+    words, place, value = operands
+    half, whole = ir.IntType(32), ir.IntType(64)
+    width = signature.args[2].bitwidth
+    bits = value if isinstance(value.type, ir.IntType) else builder.bitcast(value, ir.IntType(width))
+    first = builder.mul(place, whole(width // 32)) if width == 64 else place
+    for k in range(max(1, width // 32)):
+        piece = builder.trunc(builder.lshr(bits, bits.type(32 * k)), half) if width == 64 else bits
+        piece = builder.zext(piece, whole) if piece.type != whole else piece
+        word = builder.or_(piece, whole(1 << 32))
+        builder.store_atomic(word, builder.gep(words, [builder.add(first, whole(k))]), "monotonic", 8)
+    return context.get_dummy_value()
+
+
+def _lower_awaited(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    words, place = operands
+    whole, result = ir.IntType(64), signature.return_type
+    count = max(1, result.bitwidth // 32)
+    first = builder.mul(place, whole(count))
+    again, done = builder.append_basic_block("await"), builder.append_basic_block("there")
+    builder.branch(again)
+    builder.position_at_end(again)
+    found = [
+        builder.load_atomic(builder.gep(words, [builder.add(first, whole(k))]), "monotonic", 8)
+        for k in range(count)
+    ]
+    both = found[0] if count == 1 else builder.and_(*found)
+    builder.cbranch(builder.icmp_unsigned("!=", builder.lshr(both, whole(32)), whole(0)), done, again)
+    builder.position_at_end(done)
+    bits = builder.and_(found[0], whole((1 << 32) - 1))
+    if count == 2:
+        bits = builder.or_(bits, builder.shl(found[1], whole(32)))
+    integer, kind = ir.IntType(result.bitwidth), context.get_value_type(result)
+    bits = builder.trunc(bits, integer) if result.bitwidth < 64 else bits
+    return bits if kind == integer else builder.bitcast(bits, kind)
+
+
 def _shared_type(element: str) -> Callable[[Sequence[Any]], Any]:
     def result(operands: Sequence[Any]) -> Any:
         from numba import types
@@ -204,18 +271,39 @@ def _atomic_type(operands: Sequence[Any]) -> Any:
     target, place, value = operands
     whole = isinstance(target, types.CPointer) and isinstance(target.dtype, types.Integer)
     same = whole and target.dtype == value and target.dtype.signed
-    return types.none if same and isinstance(place, types.Integer) else None
+    return value if same and isinstance(place, types.Integer) else None
 
 
-def _lower_atomic_maximum(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
-    target, place, value = operands
-    builder.atomic_rmw("max", builder.gep(target, [place]), value, "monotonic")
-    return context.get_dummy_value()
+def _lower_atomic(operation: str) -> Callable[..., Any]:
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        target, place, value = operands
+        return builder.atomic_rmw(operation, builder.gep(target, [place]), value, "monotonic")
+
+    return lower
 
 
 # -- loops ---------------------------------------------------------------------------------------------------
 
 UNROLLED = "toonygrad.unrolled"
+
+
+RESIDENT = "toonygrad.resident"
+
+
+def _resident_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    return types.none if isinstance(operands[0], types.IntegerLiteral) else None
+
+
+def _lower_resident(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    """A mark that the front end turns into an attribute of the kernel's entry."""
+    from llvmlite import ir
+
+    integer = ir.IntType(32)
+    blocks = integer(signature.args[0].literal_value)
+    builder.call(_intrinsic(builder, RESIDENT, ir.VoidType(), [integer]), [blocks])
+    return context.get_dummy_value()
 
 
 def _lower_unrolled(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
@@ -313,6 +401,38 @@ def write_remainder(function: Any) -> None:
     builder.ret(call("llvm.copysign", result, a))
 
 
+# -- the bits of floats --------------------------------------------------------------------------------------
+
+
+def _bits_word(name: str, move: str, constraint: str) -> Word:
+    """A word of the CPU's, with an instruction that PTX does without, since registers there have no type.
+
+    Where part of such a register is stored, ptxas 13.0 takes that for a conversion: of a sum in float32 whose
+    lowest byte is meant, st.b8 stores the sum rounded and clipped to 255.
+    """
+    primitive = PRIMITIVES[name]
+
+    def bits(x: Any) -> Any:
+        return primitive.function(x)
+
+    bits.__name__ = bits.__qualname__ = name
+    bits.__doc__ = primitive.function.__doc__
+
+    def result(operands: Sequence[Any]) -> Any:
+        from numba import types
+
+        return getattr(types, primitive.target) if operands == (getattr(types, primitive.source),) else None
+
+    def lower(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+        from llvmlite import ir
+
+        integer = context.get_value_type(signature.return_type)
+        kind = ir.FunctionType(integer, [operands[0].type])
+        return builder.call(ir.InlineAsm(kind, f"{move} $0, $1;", constraint), operands)
+
+    return Word(bits, result, lower)
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 _ELEMENTS = [word.target for word in PRIMITIVES.values() if word.rule == "scratch"]
@@ -335,6 +455,22 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _shuffle_type,
         _lower_shuffle("up"),
     ),
+    "shuffle_from": Word(
+        _word("shuffle_from", "the value of the lane of this number"), _shuffle_type, _lower_shuffle("idx")
+    ),
+    "publish": Word(
+        _word("publish", "a value is there for other blocks, in words that were zero"),
+        _publish_type,
+        _lower_publish,
+    ),
+    **{
+        f"awaited_{name}": Word(
+            _word(f"awaited_{name}", "the value that another block publishes, once it is there"),
+            _awaited_type(name),
+            _lower_awaited,
+        )
+        for name in _ELEMENTS
+    },
     **{
         f"{name}_shared": Word(
             _word(f"{name}_shared", "a small array that a block's threads share"),
@@ -354,12 +490,24 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _lower_vector,
     ),
     "atomic_maximum": Word(
-        _word("atomic_maximum", "an element of memory becomes no less than a value, whoever else does so"),
+        _word("atomic_maximum", "an element of memory becomes no less than a value; what it was before"),
         _atomic_type,
-        _lower_atomic_maximum,
+        _lower_atomic("max"),
+    ),
+    "atomic_or": Word(
+        _word("atomic_or", "an element of memory gets the bits of a value; what it was before"),
+        _atomic_type,
+        _lower_atomic("or"),
+    ),
+    "resident": Word(
+        _word("resident", "so many blocks of 256 threads are to fit a multiprocessor at once"),
+        _resident_type,
+        _lower_resident,
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),
+    "bits_of_float32": _bits_word("bits_of_float32", "mov.b32", "=r,f"),
+    "bits_of_float64": _bits_word("bits_of_float64", "mov.b64", "=l,d"),
 }
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
+from toonygrad.codegen.cuda_lookback import ThreadLookback
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, Temporary, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_one_pass import in_one_pass
 from toonygrad.codegen.cuda_patches import Patches, patch
 from toonygrad.codegen.cuda_rows import ThreadRows
-from toonygrad.codegen.cuda_scans import ThreadScan
+from toonygrad.codegen.cuda_scans import ThreadScan, across
 from toonygrad.codegen.cuda_tiles import ThreadTiles, transposed
 from toonygrad.codegen.lower import Arguments, Body, lower
 from toonygrad.codegen.python_source import write
@@ -36,6 +37,7 @@ class CudaSource:
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, the kernel that leaves each chunk's own totals in the carries' memory, before those are
         scanned and this one runs
+    words : for each scan how many words of uint64 blocks publish what they have in, zero before a launch
     temporaries : type and size of memory that `before` writes and this reads
     before : the kernel that runs first, on chunks of a reduction that this one combines
     """
@@ -49,6 +51,7 @@ class CudaSource:
     aligned: tuple[str, ...]
     carries: tuple[ThreadCarry, ...]
     totals: CudaSource | None
+    words: tuple[int, ...]
     temporaries: tuple[Temporary, ...]
     before: CudaSource | None
 
@@ -89,6 +92,7 @@ def _source(nest: ThreadNest) -> CudaSource:
         nest.aligned,
         nest.carries,
         None if nest.totals is None else _source(nest.totals),
+        nest.words,
         nest.temporaries,
         None if nest.before is None else _source(nest.before),
     )
@@ -103,7 +107,7 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
     if 0 in body.extents.values():
         return None
     if any(node.op is Ops.SCAN for node in toposort(*values)):
-        return ThreadScan(body, vectors=vectors).nest()
+        return ThreadScan(body).nest() if across(body) else ThreadLookback(body, vectors=vectors).nest()
     if body.reduces:
         columns = runs_along_columns(body) and fits(body)
         nest = (ThreadColumns if columns else ThreadRows)(body, vectors=vectors, splits=splits).nest()
@@ -111,8 +115,8 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
             return nest
         combining = thread_nest(nest.combining, vectors, splits=False)
         return combining and replace(combining, temporaries=nest.temporaries, before=nest)
-    across = transposed(body)
-    if across is not None:
-        return ThreadTiles(body).nest(*across)
+    turned = transposed(body)
+    if turned is not None:
+        return ThreadTiles(body).nest(*turned)
     chosen = patch(body, vectors)
     return Elementwise(body).build() if chosen is None else Patches(body).nest(chosen)

@@ -63,6 +63,7 @@ class ThreadNest:
     aligned : names of pointers whose address must be a multiple of VECTOR_BYTES
     carries : for each scan what stands before its chunks, where rows run in chunks
     totals : then, what leaves each chunk's own totals where the carries will be
+    words : for each scan how many words blocks publish what they have in, zero before a launch
     temporaries : type and size of what a kernel of chunks leaves for the one that combines them
     before : what leaves that, where this combines it
     combining : where this leaves it, what then remains to be computed
@@ -75,6 +76,7 @@ class ThreadNest:
     aligned: tuple[str, ...] = ()
     carries: tuple[ThreadCarry, ...] = ()
     totals: ThreadNest | None = None
+    words: tuple[int, ...] = ()
     temporaries: tuple[Temporary, ...] = ()
     before: ThreadNest | None = None
     combining: Body | None = None
@@ -154,9 +156,10 @@ class ThreadBuilder(Builder):
         grid: Sides,
         block: Sides,
         aligned: tuple[str, ...] = (),
+        resident: int | None = None,
     ) -> ThreadNest:
-        """The nest from its statements."""
-        body = UOp.new(Ops.SINK, tuple(statements))
+        """The nest from its statements; `resident` blocks of BLOCK threads are to fit a multiprocessor."""
+        body = UOp.new(Ops.SINK, tuple(statements), resident)
         return ThreadNest(body, self.arguments, grid, block, aligned)
 
 

@@ -11,6 +11,7 @@ import functools
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import VECTOR_BYTES
@@ -24,9 +25,10 @@ from toonygrad.codegen.cuda_loops import (
     only_if,
     power_of_two,
     thread,
+    times,
     unrolled,
 )
-from toonygrad.codegen.cuda_windows import Window, reads, windows, writes
+from toonygrad.codegen.cuda_windows import Stretch, Window, reads, settled, sharing, windows, writes
 from toonygrad.codegen.loops import FAST, ZERO, assign, guard_conditions, loop, range_, rewritten, variable
 from toonygrad.codegen.lower import Body
 from toonygrad.uop.node import UOp, toposort
@@ -38,6 +40,11 @@ from toonygrad.uop.shape import size_of
 # elements. Of a copy's speed one vector a thread reaches 1.00, one element 0.79 and four 1.00; a stencil 0.94
 # with vectors, 0.98 with two rows of them, 0.89 with four rows of single elements.
 HIGH, HIGH_SINGLE, MOST_OPERATIONS, SHORTEST = 2, 4, 1024, 4
+# Elements of one row that a thread has where memory is read at places that are computed: as many reads wait for
+# memory side by side.
+GATHERED = 8
+# Blocks of a stencil that are to fit a multiprocessor.
+RESIDENT: int | None = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Patch:
     first : how far before a multiple of `width` a patch's first column is
     like : the window whose rows each begin elsewhere in a vector, and patches with them
     windows : what is read and written along rows
+    values, stretches : what is stored where shifts are as for most rows and columns, and which those are
     """
 
     width: int
@@ -57,25 +65,27 @@ class Patch:
     first: int
     like: Window | None
     windows: tuple[Window, ...]
+    values: list[UOp]
+    stretches: list[Stretch]
 
-    def shift(self, window: Window) -> int | None:
-        """How far a patch's first element is from the begin of a vector; None where nobody knows."""
+    def place(self, window: Window) -> tuple[int, int]:
+        """How far a patch's first element is from where vectors may begin, and the longest such vectors."""
         length = window.length(self.width)
         terms, first = dict(window.terms), window.first - window.step * self.first
         if self.like is not None:
             if window.step != self.like.step:
-                return None
+                return 0, 1
             for node, coefficient in self.like.terms:
                 terms[node] = terms.get(node, 0) - coefficient
             first -= self.like.first
-        return None if any(c % length for c in terms.values()) else first % length
+        length = gcd(length, *terms.values())
+        return first % length, length
 
     def accesses(self, window: Window) -> int:
         """How many loads or stores a thread has of a window."""
-        length, shift = window.length(self.width), self.shift(window)
         rows = range(window.downs[0], window.downs[-1] + self.height)
         needed = (window.needed(row, self.width, self.height) for row in rows)
-        return sum(1 for elements in needed for _ in window.pieces(elements, shift, length))
+        return sum(1 for elements in needed for _ in window.pieces(elements, *self.place(window)))
 
     def in_vectors(self, output: bool) -> bool:
         """Whether all results, or else at least something that is read, comes in vectors."""
@@ -83,6 +93,11 @@ class Patch:
         singles = [len(window.places) * self.width * self.height for window in some]
         fewer = [self.accesses(window) < single for window, single in zip(some, singles, strict=True)]
         return all(fewer) if output else any(fewer) or not some
+
+    def in_whole_vectors(self) -> bool:
+        """Whether all results come in vectors as long as can be."""
+        outputs = (window for window in self.windows if window.output)
+        return all(self.place(window)[1] == window.length(self.width) for window in outputs)
 
 
 def patch(body: Body, vectors: bool) -> Patch | None:
@@ -96,42 +111,63 @@ def patch(body: Body, vectors: bool) -> Patch | None:
     if not over:
         return None
     column, row = over[-1], over[-2] if len(over) > 1 else None
-    values = [store.value for store in body.stores]
+    values, stretches = settled(body, row, column)
     found = tuple(windows([*reads(values), *writes(body.stores)], row, column))
+    single = Patch(1, 1, 0, None, found, values, stretches)
     room = max(1, MOST_OPERATIONS // len(toposort(*rewritten(values, FAST))))
-    sharing = any(len(window.downs) > 1 for window in found)
+    shared = sharing(found)
+    if row is None and _gathers(values, column):
+        return replace(single, height=min(GATHERED, room))
     if vectors and sum(len(window.places) for window in found if window.output) == len(body.stores):
         largest = max(window.dtype.itemsize * abs(window.step) for window in found)
         width = VECTOR_BYTES // min(VECTOR_BYTES, power_of_two(largest))
         while width > 1:
             if width <= room and body.extents[column] >= SHORTEST * width:
-                height = _height(body, row, min(HIGH if sharing else 1, room // width))
-                best = _of_width(found, width, height, sharing)
+                height = _height(body, row, min(HIGH if shared else 1, room // width))
+                best = _best(replace(single, width=width, height=height))
                 if best is not None:
                     return best
             width //= 2
     height = _height(body, row, min(HIGH_SINGLE, room))
-    return Patch(1, height, 0, None, found) if height > 1 else None
+    return replace(single, height=height) if height > 1 else None
+
+
+def _gathers(values: Sequence[UOp], column: UOp) -> bool:
+    """Whether memory is read where an index leads that is computed from what else is read, or from positions."""
+    known = (Ops.RANGE, Ops.PIECEWISE)
+    atoms = (a for use in reads(values) for a, _ in use.terms if a.op not in known)
+    return any(column in toposort(atom) for atom in atoms)
 
 
 def _height(body: Body, row: UOp | None, most: int) -> int:
     return most if row is None or body.extents[row] >= most else 1
 
 
-def _of_width(found: tuple[Window, ...], width: int, height: int, sharing: bool) -> Patch | None:
-    """The patch with the fewest loads and stores of those that write all results in vectors."""
+def _best(patch: Patch) -> Patch | None:
+    """Of patches that begin elsewhere the one with the fewest loads and stores, if results come in vectors."""
     starts = {
-        (window.first + along) % width
-        for window in found
+        (window.first + along) % patch.width
+        for window in patch.windows
         for _, along in window.places.values()
         if abs(window.step) == 1
     }
-    candidates = [Patch(width, height, first, None, found) for first in sorted({0, *starts})]
+    candidates = [replace(patch, first=first) for first in sorted({0, *starts})]
     candidates = [each for each in candidates if each.in_vectors(True)]
-    if not candidates and not sharing:
-        moving = [Patch(width, 1, 0, window, found) for window in found if window.output and window.step == 1]
-        candidates = [each for each in moving if each.in_vectors(True) and each.in_vectors(False)]
-    return min(candidates, key=lambda each: sum(map(each.accesses, found)), default=None)
+    if not sharing(patch.windows):
+        # Nothing is lost if each row begins elsewhere.
+        whole = [each for each in candidates if each.in_whole_vectors()]
+        outputs = [window for window in patch.windows if window.output and window.step == 1]
+        moving = [replace(patch, height=1, like=window) for window in outputs]
+        moving = [each for each in moving if each.in_vectors(True) and each.in_vectors(False)]
+        candidates = whole or moving or candidates
+    return min(candidates, key=lambda each: sum(map(each.accesses, each.windows)), default=None)
+
+
+def _wide(patches: int) -> int:
+    """How many threads of a block lie along a row: as many as leave few without a patch."""
+    most = min(BLOCK, power_of_two(patches))
+    sizes = [most // part for part in (1, 2, 4, 8) if most // part >= 32 and patches < 4 * BLOCK] or [most]
+    return min(sizes, key=lambda size: blocks(patches, size) * size)
 
 
 class Patches(ThreadBuilder):
@@ -143,7 +179,7 @@ class Patches(ThreadBuilder):
         self._patch, self._column = patch, over[-1]
         self._row = over[-2] if len(over) > 1 else None
         self._x, self._y = variable("x"), variable("y")
-        self._hop = thread("threads_x") * patch.width
+        self._hop = times(thread("threads_x"), patch.width)
         sizes = self.body.extents
         self._columns = self.arguments.size("columns", sizes[self._column])
         self._count = ZERO if self._row is None else self.arguments.size("rows", sizes[self._row])
@@ -154,9 +190,10 @@ class Patches(ThreadBuilder):
             *placed,
             assign(whole, self._is_whole()),
             only_if(whole, self._together(whole)),
-            only_if(inside & ~whole, [self._one_by_one()]),
+            only_if(inside & ~whole, self._partly()),
         ]
-        return self.made(statements, grid, block, tuple(self._aligned))
+        resident = RESIDENT if self._row is not None and sharing(patch.windows) else None
+        return self.made(statements, grid, block, tuple(self._aligned), resident)
 
     # -- which patch this thread's is ------------------------------------------------------------------------
 
@@ -168,13 +205,14 @@ class Patches(ThreadBuilder):
         number = thread("block_x") * thread("threads_x")
         if self._row is None:
             wide = max(32, wide)
-            start = (number * patch.height + thread("thread_x")) * patch.width
+            start = times(times(number, patch.height) + thread("thread_x"), patch.width)
             statements = [assign(x, start - patch.first if patch.first else start)]
             grid = (blocks(reach, wide * patch.width * patch.height), 1, 1)
             return statements, x < self._columns, grid, (wide, 1, 1)
+        wide = _wide(-(-reach // patch.width))
         high = BLOCK // wide
         statements, inside, sides = self._rows_placed(others, high)
-        start = (number + thread("thread_x")) * patch.width
+        start = times(number + thread("thread_x"), patch.width)
         if patch.like is not None:
             like = patch.like
             place = self.arguments.flat(True, like.array, [(self.atoms[a], c) for a, c in like.terms])
@@ -205,7 +243,7 @@ class Patches(ThreadBuilder):
             number = thread("block_z") * thread("blocks_y") + thread("block_y")
             sides = (blocks(count, layers), layers)
         self.atoms[row] = self._y
-        start = (number * thread("threads_y") + thread("thread_y")) * tall
+        start = times(number * thread("threads_y") + thread("thread_y"), tall)
         return [*statements, assign(self._y, start)], self._y < self._count, sides
 
     def _is_whole(self) -> UOp:
@@ -219,6 +257,14 @@ class Patches(ThreadBuilder):
             whole = whole & (x >= 0)
         if self._row is not None:
             whole = whole & (y + patch.height <= self._count)
+        for over, begin, end in patch.stretches:
+            start, after = (x, last) if over is self._column else (y, y + patch.height)
+            if begin is not None:
+                (cut,) = self.concrete(begin)
+                whole = whole & (start >= cut)
+            if end is not None:
+                (cut,) = self.concrete(end)
+                whole = whole & (after <= cut)
         return whole
 
     def _stand_at(self, i: UOp, j: UOp) -> None:
@@ -254,14 +300,14 @@ class Patches(ThreadBuilder):
                 self.results[node] = UOp.new(Ops.LOAD, held.element(i, down, along, j))
         self._stand_at(i, j)
         computed, stores = [], []
-        for store in self.body.stores:
+        for store, settled_value in zip(self.body.stores, self._patch.values, strict=True):
             if store in stored:
                 held = stored[store]
-                (value,) = self.concrete(store.value)
+                (value,) = self.concrete(settled_value)
                 place = held.element(i, 0, held.window.places[store][1], j)
                 computed.append(UOp.new(Ops.STORE, (*place, value)))
             else:
-                computed.append(self.store(store))
+                computed.append(self.store(store, settled_value))
         self.results.clear()
         for held in dict.fromkeys(stored.values()):
             stores += held.stores()
@@ -272,7 +318,40 @@ class Patches(ThreadBuilder):
         fast = each(rewritten(computed, FAST))
         return [*loads, *check, only_if(whole, [*fast, *stores])]
 
-    # -- one after the other ---------------------------------------------------------------------------------
+    # -- those that exist ------------------------------------------------------------------------------------
+
+    def _partly(self) -> list[UOp]:
+        """Statements for a patch that isn't whole."""
+        values = [store.value for store in self.body.stores]
+        elements = self._patch.width * self._patch.height
+        short = len(toposort(*values)) * elements <= MOST_OPERATIONS
+        if self._row is None or not short or guard_conditions(values):
+            return [self._one_by_one()]
+        return self._clamped()
+
+    def _clamped(self) -> list[UOp]:
+        """Statements that compute all elements of a row, in the place of those that don't exist others, and
+        store some.
+
+        Every row has such patches, and one element after the other waits for memory each time.
+        """
+        width, height = self._patch.width, self._patch.height
+        i, j = range_("i"), range_("j")
+        self._stand_at(i, j)
+        x, y = self.atoms[self._column], self.atoms[self._row] if self._row is not None else ZERO
+        inside = (x >= 0) & (x < self._columns) & (y < self._count)
+        singles = [self.store(store) for store in self.body.stores]
+        self.atoms[self._column] = x.alu(Ops.MINIMUM, self._columns - 1).alu(Ops.MAXIMUM, 0)
+        if self._row is not None:
+            self.atoms[self._row] = y.alu(Ops.MINIMUM, self._count - 1)
+        computed, stores = [], []
+        for store, single in zip(self.body.stores, singles, strict=True):
+            (value,) = self.concrete(store.value)
+            element = (UOp.new(Ops.SCRATCH, (), (self.name("some"), value.dtype, width)), j)
+            computed.append(UOp.new(Ops.STORE, (*element, value)))
+            stores.append(UOp.new(Ops.STORE, (*single.src[:2], UOp.new(Ops.LOAD, element))))
+        rows = [unrolled(j, width, computed), unrolled(j, width, [only_if(inside, stores)])]
+        return [loop(i, ZERO, UOp.const(height, dtypes.INDEX), rows)]
 
     def _one_by_one(self) -> UOp:
         """The statement that goes through those elements of a patch that exist."""
@@ -293,13 +372,12 @@ class _Held:
 
     def __init__(self, builder: Patches, patch: Patch, window: Window) -> None:
         self.window, self._builder, self._patch = window, builder, patch
-        self._length, self._shift = window.length(patch.width), patch.shift(window)
+        self._shift, self._length = patch.place(window)
         reach = window.step * (patch.width - 1)
         alongs = [along for _, along in window.places.values()]
         first, last = min(alongs) + min(0, reach), max(alongs) + max(0, reach)
-        shift = self._shift or 0
         # As far from the begin of a vector as in memory.
-        self._before = shift - (first + shift) // self._length * self._length
+        self._before = self._shift - (first + self._shift) // self._length * self._length
         self._pitch = -(-(last + self._before + 1) // self._length) * self._length
         self._rows = range(window.downs[0], window.downs[-1] + patch.height)
         name = builder.name("packed" if window.output else "window")
@@ -307,10 +385,11 @@ class _Held:
 
     def element(self, i: UOp, down: int, along: int, j: UOp) -> tuple[UOp, UOp]:
         """Array and place of an element so far from row `i` and column `j`."""
-        place = UOp.const((down - self._rows[0]) * self._pitch + along + self._before, dtypes.INDEX)
-        if i is not ZERO:
-            place = i * self._pitch + place
-        return self._array, place if j is ZERO else place + j * self.window.step
+        first = (down - self._rows[0]) * self._pitch + along + self._before
+        terms = [times(k, step) for k, step in ((i, self._pitch), (j, self.window.step)) if k is not ZERO]
+        if first or not terms:
+            terms.append(UOp.const(first, dtypes.INDEX))
+        return self._array, functools.reduce(operator.add, terms)
 
     def _pieces(self) -> Iterator[tuple[UOp, UOp, UOp, int]]:
         """For each load or store the place in the array, pointer and place in memory, and the length."""

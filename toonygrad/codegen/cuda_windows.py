@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from toonygrad.codegen.cuda import VECTOR_BYTES
-from toonygrad.codegen.lower import Store
-from toonygrad.uop.node import UOp, toposort
+from toonygrad.codegen.lower import Body, Store
+from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 
 # How far from one another places are that one window holds, down and along; rows that are shorter than so
@@ -109,31 +109,30 @@ class Window:
         }
         return sorted(found)
 
-    def pieces(self, elements: Sequence[int], shift: int | None, length: int) -> Iterator[tuple[int, int]]:
-        """First element and length of the loads or stores that cover elements: vectors where that touches no
-        other memory than between the first and the last, or writes only these.
+    def pieces(self, elements: Sequence[int], shift: int, length: int) -> Iterator[tuple[int, int]]:
+        """First element and length of the loads or stores that cover elements: vectors where more than half of
+        one is needed and no memory is read but between the first and the last, or where it writes only these.
 
         Parameters
         ----------
         elements : sorted
-        shift : how far element 0 is from the begin of a vector; None where nobody knows
-        length : of a vector
+        shift : how far element 0 is from where a vector may begin
+        length : of the longest vectors
         """
-        if not elements:
-            return
-        if shift is None or length == 1:
-            yield from ((element, 1) for element in elements)
-            return
-        blocks: dict[int, list[int]] = {}
-        for element in elements:
-            blocks.setdefault((element + shift) // length, []).append(element)
-        for number, inside in blocks.items():
-            begin = number * length - shift
-            within = elements[0] <= begin and begin + length - 1 <= elements[-1]
-            if within and len(inside) >= (length if self.output else 2):
-                yield begin, length
-            else:
-                yield from ((element, 1) for element in inside)
+        while length > 1 and elements:
+            blocks: dict[int, list[int]] = {}
+            for element in elements:
+                blocks.setdefault((element + shift) // length, []).append(element)
+            left = []
+            for number, inside in blocks.items():
+                begin = number * length - shift
+                within = elements[0] <= begin and begin + length - 1 <= elements[-1]
+                if within and (len(inside) == length or (len(inside) > length // 2 and not self.output)):
+                    yield begin, length
+                else:
+                    left += inside
+            elements, length = left, length // 2
+        yield from ((element, 1) for element in elements)
 
 
 def windows(uses: Iterable[Use], row: UOp | None, column: UOp) -> list[Window]:
@@ -164,3 +163,60 @@ def windows(uses: Iterable[Use], row: UOp | None, column: UOp) -> list[Window]:
             else:
                 found.append(Window(output, array, dtype, terms, step, use.first, {use.what: (0, 0)}))
     return found
+
+
+def sharing(found: Iterable[Window]) -> bool:
+    """Whether an element is read for several rows."""
+    return any(len(window.downs) > 1 for window in found)
+
+
+class Stretch(NamedTuple):
+    """The values of a range for which something holds: from `begin` on up to `end`, None where it has none."""
+
+    over: UOp
+    begin: UOp | None
+    end: UOp | None
+
+
+def settled(body: Body, row: UOp | None, column: UOp) -> tuple[list[UOp], list[Stretch]]:
+    """What is stored, with shifts that depend on a row or column as they are for most, where that is near; and
+    for which rows and columns they are so.
+    """
+    values = [store.value for store in body.stores]
+    replaced: dict[UOp, UOp] = {}
+    stretches: dict[Stretch, None] = {}
+    for node in toposort(*values):
+        if node.op is not Ops.ACCESS or all(a.op is not Ops.PIECEWISE for a in node.src):
+            continue
+        place, dtype, coefficients, offset = node.arg
+        terms = dict(zip(node.src, coefficients, strict=True))
+        for atom in node.src:
+            found = _longest(body, atom) if atom.op is Ops.PIECEWISE else None
+            if found is None or found[0].over not in (row, column):
+                continue
+            stretch, shift = found
+            if abs(shift) <= (MOST_DOWN if stretch.over is row else MOST_ALONG):
+                offset += terms.pop(atom) * shift
+                stretches[stretch] = None
+        if len(terms) < len(node.src):
+            replaced[node] = UOp.new(Ops.ACCESS, tuple(terms), (place, dtype, tuple(terms.values()), offset))
+    return substitute(values, replaced), list(stretches)
+
+
+def _longest(body: Body, node: UOp) -> tuple[Stretch, int] | None:
+    """Of a PIECEWISE over one range the longest piece, and the shift there."""
+    index, *rest = node.src
+    if index.op is not Ops.AFFINE or [a.op for a in index.src] != [Ops.RANGE] or index.arg != ((1,), 0):
+        return None
+    count = len(rest) // 2
+    numbers = [_known(body, size) for size in rest]
+    over = index.src[0]
+    extent = body.extents[over]
+    ends = [0, *(min(max(cut, 0), extent) for cut in numbers[:count]), extent]
+    best = max(range(count + 1), key=lambda k: ends[k + 1] - ends[k])
+    cuts = (None, *rest[:count], None)
+    return Stretch(over, cuts[best], cuts[best + 1]), numbers[count + best]
+
+
+def _known(body: Body, size: UOp) -> int:
+    return size.arg if size.op is Ops.CONST else body.sizes[size.arg[1]]

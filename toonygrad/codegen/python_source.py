@@ -137,6 +137,7 @@ class _Writer:
     def __init__(self, body: UOp) -> None:
         order = toposort(body)
         self.lines: list[str] = []
+        self._resident = body.arg
         self.names: dict[UOp, str] = {}
         self.checks = sorted({node.arg for node in order if node.op is Ops.CHECKED})
         self._has_pieces = any(node.op is Ops.PIECEWISE for node in order)
@@ -169,6 +170,8 @@ class _Writer:
         """
         for check in self.checks:
             self._line(1, f"outside{check} = False")
+        if self._resident is not None:
+            self._line(1, f"resident({self._resident})")
         self.block(statements, 1)
         for check in self.checks:
             self._line(1, f"if outside{check}:")
@@ -206,6 +209,14 @@ class _Writer:
                 target, value = statement.src
                 word, lanes = statement.arg
                 self._line(depth, f"{target.arg[0]} = {word}({self._text(value, depth)}, {lanes})")
+                self._forget({target})
+            elif statement.op is Ops.PUBLISH:
+                words, place, value = statement.src
+                self._line(depth, f"publish({words.arg[0]}, {self._text(place, depth)}, {self._text(value, depth)})")
+            elif statement.op is Ops.AWAIT:
+                target, words, place = statement.src
+                awaited = f"awaited_{target.dtype}({words.arg[0]}, {self._text(place, depth)})"
+                self._line(depth, f"{target.arg[0]} = {awaited}")
                 self._forget({target})
             elif statement.op is Ops.BARRIER:
                 self._line(depth, "barrier()")

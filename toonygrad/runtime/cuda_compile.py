@@ -15,7 +15,7 @@ from types import FunctionType
 import llvmlite.binding as llvm
 
 from toonygrad.codegen.cpu import Parameter
-from toonygrad.codegen.cuda import UNROLLED, device_namespace
+from toonygrad.codegen.cuda import RESIDENT, UNROLLED, device_namespace
 from toonygrad.errors import CompileError
 from toonygrad.runtime.compile import optimise
 
@@ -85,7 +85,7 @@ def _kernel_function(source: str, name: str, parameters: Sequence[Parameter]) ->
 
 def _check_symbols(module: llvm.ModuleRef) -> None:
     outside = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    if unknown := outside - {UNROLLED}:
+    if unknown := outside - {UNROLLED, RESIDENT}:
         raise ValueError(f"it calls {', '.join(sorted(unknown))} outside")
 
 

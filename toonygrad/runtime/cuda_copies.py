@@ -6,15 +6,15 @@ and by the host where none can be had.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from toonygrad.codegen.cuda_generate import generate_cuda
+from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.config import counters
 from toonygrad.runtime.device import Device, DeviceBuffer, host_window
+from toonygrad.runtime.driver import Call
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.schedule.ranges import Index
 from toonygrad.schedule.trace import Output, range_named
@@ -45,8 +45,7 @@ def copy_into(target: DeviceBuffer, source: DeviceBuffer) -> None:
     if step is None:
         _through_host(target, source)
         return
-    device.driver.use(device.number)
-    step.run([target, source])
+    step.run(target, source)
 
 
 def _step(target: DeviceBuffer, source: DeviceBuffer) -> Any:
@@ -61,13 +60,15 @@ def _step(target: DeviceBuffer, source: DeviceBuffer) -> Any:
 class _CopyKernel:
     """A generated kernel that copies between two layouts."""
 
-    def __init__(self, device: Device, source: Any) -> None:
-        self._device, self._source = device, source
-        self._pointers = [
-            (int(not output), offset * pointer.dtype.itemsize)
+    def __init__(self, device: Device, source: CudaSource) -> None:
+        arguments = [
+            (1 if output else 2, offset * pointer.dtype.itemsize)
             for (output, _, offset), pointer in source.arguments.ordered_pointers()
         ]
-        self._integers = list(source.arguments.integers.values())
+        arguments += [(0, value) for value in source.arguments.integers.values()]
+        kernel = device.kernel(source.text, source.name, source.parameters)
+        call = Call(kernel, *source.launch, tuple(arguments))
+        self._device, self._program = device, device.driver.program(device.number, 2, [call], {})
 
     @staticmethod
     def made(target: DeviceBuffer, source: DeviceBuffer) -> _CopyKernel | None:
@@ -105,16 +106,9 @@ class _CopyKernel:
         found = generate_cuda(kernel, vectors=False)
         return None if found is None else _CopyKernel(target.place, found)
 
-    def run(self, buffers: list[DeviceBuffer]) -> None:
+    def run(self, target: DeviceBuffer, source: DeviceBuffer) -> None:
         """Launch it on the target and the source."""
-        source, device = self._source, self._device
-        kernel = device.kernel(source.text, source.name, source.parameters)
-        addresses = [buffers[which].address + offset for which, offset in self._pointers]
-        values = array("q", addresses + self._integers)
-        first = values.buffer_info()[0]
-        places = array("q", [first + 8 * k for k in range(len(values))])
-        grid, block = source.launch
-        device.driver.launch(device.number, kernel, grid, block, places.buffer_info()[0])
+        self._device.run(self._program, target.address, source.address)
         counters.kernels_launched += 1
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from toonygrad.codegen.cuda_generate import generate_cuda
 from toonygrad.config import counters
 from toonygrad.runtime.device import Device, Layout
-from toonygrad.runtime.driver import REPEATED, Call, Runnable
+from toonygrad.runtime.driver import Call, Runnable
 from toonygrad.schedule.fusion import Kernel
 from toonygrad.schedule.ranges import Index
 from toonygrad.schedule.trace import Output, range_named
@@ -34,11 +34,7 @@ class Fill(NamedTuple):
 
     def run(self, address: int, bits: int) -> None:
         """Hand it over."""
-        status = self.program.run(address, bits)
-        if status:
-            if status != REPEATED:
-                self.device.driver.refuse(status)
-            self.program.repeat(address, bits)
+        self.device.run(self.program, address, bits)
         counters.kernels_launched += 1
 
 

@@ -51,7 +51,11 @@ def device_ir(function: FunctionType, parameters: Sequence[Parameter], triple: s
         entry = ir.Function(module, ir.FunctionType(ir.VoidType(), taken), function.__name__)
         entry.calling_convention = "ptx_kernel"
         # How many registers a thread may have. llvmlite's set of attributes doesn't know this one.
-        set.add(entry.attributes, f'"nvvm.maxntid"="{cuda.MOST_THREADS}"')
+        threads, resident = cuda.MOST_THREADS, _resident(kernel)
+        if resident is not None:
+            threads = cuda.RESIDENT_THREADS
+            set.add(entry.attributes, f'"nvvm.minctasm"="{resident}"')
+        set.add(entry.attributes, f'"nvvm.maxntid"="{threads}"')
         builder = ir.IRBuilder(entry.append_basic_block())
         arguments = []
         for value, kind in zip(entry.args, native):
@@ -88,8 +92,20 @@ def _unroll(kernel: ir.Function) -> None:
                 block.terminator.set_metadata("llvm.loop", identity)
 
 
+def _resident(kernel: ir.Function) -> int | None:
+    """Take the mark of the word `resident` out; how many blocks it asks for."""
+    found = None
+    for body in kernel.blocks:
+        for instruction in list(body.instructions):
+            if isinstance(instruction, ir.CallInstr) and instruction.callee.name == cuda.RESIDENT:
+                body.instructions.remove(instruction)
+                found = instruction.args[0].constant
+    return found
+
+
 def _is_mark(instruction: ir.Instruction) -> bool:
-    return isinstance(instruction, ir.CallInstr) and instruction.callee.name == cuda.UNROLLED
+    called = instruction.callee if isinstance(instruction, ir.CallInstr) else None
+    return isinstance(called, ir.Function) and called.name == cuda.UNROLLED
 
 
 class _Loop(NamedTuple):

@@ -6,10 +6,15 @@ import ctypes
 import os
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from toonygrad.runtime.driver import Call
+
+# The driver keeps up to 113 kB of a GPU's memory for each (H100, driver 580).
+MOST_GRAPHS = 512
+
+_alive: set[int] = set()
 
 
 class _KernelNode(ctypes.Structure):
@@ -55,6 +60,8 @@ class Graph:
         self._graph, self._exec = ctypes.c_void_p(), ctypes.c_void_p()
         self.address = 0
         self._words = array("q")
+        if len(_alive) >= MOST_GRAPHS:
+            return
         if self._call("cuGraphCreate", ctypes.byref(self._graph), ctypes.c_uint(0)):
             return
         every = (0, *given)
@@ -84,17 +91,24 @@ class Graph:
         ):
             return
         words[1] = self._exec.value or 0
+        _alive.add(words[1])
         self._words = array("q", words)
         self.address = self._words.buffer_info()[0]
 
     def _call(self, name: str, *arguments: Any) -> int:
         return ctypes.CFUNCTYPE(ctypes.c_int)(self._functions[name])(*arguments)
 
-    def __del__(self) -> None:
+    # Bound here, for an interpreter that ends has taken the modules apart before the last object dies.
+    def __del__(
+        self,
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+        process: Callable[[], int] = os.getpid,
+    ) -> None:
         # What is still running of it is freed when it's done. CUDA doesn't work in a forked child.
-        if sys.is_finalizing() or self._process != os.getpid():
+        if is_finalizing() or self._process != process():
             return
         if self._exec.value:
+            _alive.discard(self._exec.value)
             self._call("cuGraphExecDestroy", self._exec)
         if self._graph.value:
             self._call("cuGraphDestroy", self._graph)

@@ -24,6 +24,8 @@ first side is how many bytes, its only argument the address. A graph is another 
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 import threading
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +36,7 @@ import llvmlite.binding as llvm
 
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.runtime.cuda_graph import Graph
-from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.driver import FORKED, REPEATED, UNALIGNED, Call
 
 # The driver's functions that programs call.
 FUNCTIONS = (
@@ -73,12 +75,6 @@ declare ptr @PyLong_FromLongLong(i64)
 declare ptr @PyErr_Occurred()
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
-
-define internal i64 @at(ptr %array, i64 %place) alwaysinline {
-  %address = getelementptr i64, ptr %array, i64 %place
-  %value = load i64, ptr %address
-  ret i64 %value
-}
 
 ; ---- the arguments of a call: given values and what is added to them ----
 define internal void @fill(ptr %arguments, i64 %count, ptr %given, ptr %values) {
@@ -354,25 +350,37 @@ check:
   %expected = call i64 @at(ptr %program, i64 2)
   %there = sub i64 %count, 1
   %right = icmp eq i64 %expected, %there
-  br i1 %right, label %go, label %refuse
+  br i1 %right, label %look, label %refuse
+look:
+  %usable = load i64, ptr @usable
+  %ours = icmp ne i64 %usable, 0
+  br i1 %ours, label %go, label %forked
 go:
   %state = call ptr @PyEval_SaveThread()
   %status = call i64 @run(ptr %program, ptr %given)
   call void @PyEval_RestoreThread(ptr %state)
   %result = call ptr @PyLong_FromLongLong(i64 %status)
   ret ptr %result
+forked:
+  %child = call ptr @PyLong_FromLongLong(i64 $FORKED)
+  ret ptr %child
 refuse:
   %refused = call ptr @PyLong_FromLongLong(i64 $REFUSED)
   ret ptr %refused
 fail:
   ret ptr null
 }
+@usable = global i64 1  ; 0 in a forked child, where CUDA can't work
 @name = internal constant [4 x i8] c"run\00"
 @method = global { ptr, ptr, i32, ptr } { ptr @name, ptr @call, i32 $METH_FASTCALL, ptr null }
 """)
 
 # Words of a program before its alignments, and which of them has its graph.
 _HEAD, _GRAPH_WORD = 8, 6
+
+# A word of an array, which the text above calls @at: written out, as no pass of LLVM is run on it.
+_AT = re.compile(r"%(\S+) = call i64 @at\(ptr (\S+), i64 (\S+)\)")
+_LOADED = r"%\1.at.place = getelementptr i64, ptr \2, i64 \3\n  %\1 = load i64, ptr %\1.at.place"
 
 # What is answered where a program is given another number of values than it takes.
 _REFUSED = -2
@@ -394,15 +402,18 @@ def native_runner(functions: Mapping[str, int]) -> Callable[..., int]:
         HEAD=_HEAD,
         UNALIGNED=UNALIGNED,
         REPEATED=REPEATED,
+        FORKED=FORKED,
         REFUSED=_REFUSED,
         REST=VECTOR_BYTES - 1,
         METH_FASTCALL=_METH_FASTCALL,
     )
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(_AT.sub(_LOADED, text))
     machine = llvm.Target.from_default_triple().create_target_machine(opt=1, jit=True)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     method = engine.get_global_value_address("method")
+    usable = ctypes.c_int64.from_address(engine.get_global_value_address("usable"))
+    os.register_at_fork(after_in_child=lambda: setattr(usable, "value", 0))
     engine.detach()  # a thread may be in there when the interpreter ends
     new_function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi)

@@ -7,9 +7,8 @@ that a run hands over, and what kernels leave for each other has no object of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
+from toonygrad.dtypes import REAL_PART
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
@@ -30,6 +30,8 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
+# What blocks of a kernel tell one another in.
+_PUBLISHED = np.dtype(np.uint64)
 
 
 class Given(NamedTuple):
@@ -40,13 +42,11 @@ class Given(NamedTuple):
     kind : "memory" and "number" of a slot, or "block" of memory that the program takes
     slot : of a block its number
     part : of a complex number, 0 or 1
-    dtype : of a number
     """
 
     kind: str
     slot: int
     part: int | None = None
-    dtype: np.dtype | None = None
 
 
 class Place(NamedTuple):
@@ -177,6 +177,9 @@ class Written:
             for own, carry in zip(totals, source.carries, strict=True):
                 carries.append(self._own(_scanning(carry), own))
                 self.give_back(own)
+        for count in source.words:
+            carries.append(self.take(layout_of(device, _PUBLISHED, (count,))))
+            self.clear(carries[-1])
         if source.before is not None:
             self._launch(kernel, source, slot, made, words, (), "before")
         self._launch(kernel, source, slot, made, words, carries)
@@ -221,8 +224,7 @@ class Written:
             arguments.append((words.given, words.offset))
         arguments += [(None, value) for value in form.arguments.integers.values()]
         for node in form.arguments.numbers:
-            number, part = number_slot(node, kernel, slot)
-            arguments.append((Given("number", number, part, node.dtype), 0))
+            arguments.append((Given("number", *number_slot(node, kernel, slot)), 0))
         assert len(arguments) == len(form.parameters)
         self.calls.append(Launch(form.text, form.name, form.parameters, *form.launch, tuple(arguments)))
 
@@ -257,10 +259,6 @@ def _scanning(carry: ThreadCarry) -> tuple[Kernel, UOp, UOp]:
     (kernel,) = schedule({node: "a scan in chunks is put together"})
     assert isinstance(kernel, Kernel)
     return kernel, totals, node
-
-
-def _found(place: Place) -> tuple[int, int, Layout]:
-    return place.given.slot, place.offset, place.layout
 
 
 # -- run -----------------------------------------------------------------------------------------------------
@@ -302,9 +300,17 @@ class ProgramStep(RunStep):
         self._aligned = self._written(frozenset())
         self._memory = tuple(read)
         own = {n: place for n, place in self._aligned.places.items() if n in kept and n not in read}
-        # The slots it fills: which block or slot has the memory, the first byte there, and the layout.
-        self._results = [(n, *_found(place)) for n, place in own.items() if place.given.kind == "block"]
-        self._views = [(n, *_found(place)) for n, place in own.items() if place.given.kind != "block"]
+        results = [place for place in own.values() if place.given.kind == "block"]
+        # The blocks that outlive a run.
+        results += [place for place, _ in self._aligned.checks]
+        self._lasting = tuple(dict.fromkeys(place.given.slot for place in results))
+        # The slots it fills: which of those or which slot has the memory, the first byte, and the layout.
+        self._results, self._views = [], []
+        for n, (given, offset, layout) in own.items():
+            if given.kind == "block":
+                self._results.append((n, self._lasting.index(given.slot), offset, layout))
+            else:
+                self._views.append((n, given.slot, offset, layout))
         self._checked: list[tuple[int, int, Layout, Sequence[tuple[str, int, int]]]] = []
         self._forms: dict[frozenset[Given], _Form] = {}
         self._form: _Form | None = None
@@ -324,7 +330,7 @@ class ProgramStep(RunStep):
     def leave_checks(self, slots: Sequence[int]) -> None:
         """Fill these slots with the Checks of its kernels."""
         self._checked = [
-            (number, place.given.slot, place.layout, checks)
+            (number, self._lasting.index(place.given.slot), place.layout, checks)
             for number, (place, checks) in zip(slots, self._aligned.checks, strict=True)
         ]
 
@@ -375,8 +381,9 @@ class ProgramStep(RunStep):
             self._ready(frozenset(each for each in vectors if values[each.slot].address % VECTOR_BYTES))
 
     def handed_over(self, given: list[int], numbers: Sequence[Any]) -> list[Memory] | None:
-        """The blocks that the program took; None, and nothing has been done, where memory isn't aligned as it
-        was the last time.
+        """The blocks that outlive a run, once the program is handed over.
+
+        None, and nothing has been done, where memory isn't aligned as it was the last time.
 
         Parameters
         ----------
@@ -386,17 +393,37 @@ class ProgramStep(RunStep):
         device = self._device
         free = device.free
         form = self._form or self._ready(frozenset())
-        for number, bits in form.numbers:
-            given.append(bits(numbers[number].arg))
+        for number, part in form.numbers:
+            node = numbers[number]
+            if part is not None:
+                given.append(_bits_of_part(node, part))
+                continue
+            try:
+                given.append(node.bits)
+            except AttributeError:
+                node.bits = scalar_bits(node.dtype, node.arg)
+                given.append(node.bits)
         blocks = []
-        for size, layout in form.blocks:
+        for size, layout in form.lasting:
             try:
                 address = free[size].pop()
             except IndexError:
                 address = device.fresh(layout)
             blocks.append(Memory(device, address, size))
             given.append(address)
-        status = form.run(*given)
+        passing, first = form.passing, len(given)
+        try:
+            for size, layout in passing:
+                try:
+                    given.append(free[size].pop())
+                except IndexError:
+                    given.append(device.fresh(layout))
+            status = form.run(*given)
+        finally:
+            # What comes later in the stream may have the others again at once. What was taken last goes back
+            # first, so that the next run has the same addresses.
+            for k in range(len(given) - 1, first - 1, -1):
+                free[passing[k - first][0]].append(given[k])
         if status:
             if status == UNALIGNED:
                 return None
@@ -428,7 +455,7 @@ class ProgramStep(RunStep):
         form = self._forms.get(unaligned)
         if form is None:
             written = self._written(unaligned) if unaligned else self._aligned
-            form = self._forms[unaligned] = _Form(self._device, written, self._memory)
+            form = self._forms[unaligned] = _Form(self._device, written, self._memory, self._lasting)
         self._form = form
         return form
 
@@ -446,14 +473,24 @@ class ProgramStep(RunStep):
 
 
 class _Form:
-    """A program for memory that is aligned in one way, with its kernels loaded."""
+    """A program for memory that is aligned in one way, with its kernels loaded.
 
-    def __init__(self, device: Device, written: Written, memory: Sequence[int]) -> None:
+    Attributes
+    ----------
+    numbers : for each number it is given the slot, and of a complex one the part
+    lasting, passing : size and layout of the blocks that outlive a run, and of those that don't
+    launches, nbytes : what counters count
+    """
+
+    def __init__(
+        self, device: Device, written: Written, memory: Sequence[int], lasting: Sequence[int]
+    ) -> None:
         launches = [call for call in written.calls if isinstance(call, Launch)]
         used = (given for call in launches for given, _ in call.arguments)
         numbers = list(dict.fromkeys(given for given in used if given is not None and given.kind == "number"))
         given = [Given("memory", number) for number in memory]
-        blocks = [Given("block", number) for number in range(len(written.blocks))]
+        passing = [number for number in range(len(written.blocks)) if number not in lasting]
+        blocks = [Given("block", number) for number in (*lasting, *passing)]
         order = {each: place for place, each in enumerate((*given, *numbers, *blocks), 1)}
         calls = []
         for call in written.calls:
@@ -467,18 +504,16 @@ class _Form:
                     (0 if each is None else order[each], added) for each, added in call.arguments
                 )
                 calls.append(Call(kernel, call.grid, call.block, arguments))
-        self.numbers = [(number.slot, _bits(number)) for number in numbers]
-        self.blocks = [(block.layout.size, block.layout) for block in written.blocks]
+        self.numbers = [(number.slot, number.part) for number in numbers]
+        layouts = [block.layout for block in written.blocks]
+        self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
+        self.passing = [(layouts[number].size, layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
         self.program = device.driver.program(device.number, len(order), calls, alignments)
         self.run = self.program.run
 
 
-def _bits(number: Given) -> Callable[[Any], int]:
-    """What makes of a number of the user's what a kernel takes."""
-    dtype, part = number.dtype, number.part
-    assert dtype is not None
-    if part is None:
-        return partial(scalar_bits, dtype)
-    return lambda value: scalar_bits(dtype, value.imag if part else value.real)
+def _bits_of_part(node: UOp, part: int) -> int:
+    """The real part of a complex SCALAR, or its imaginary one, as a kernel takes it."""
+    return scalar_bits(REAL_PART[node.dtype], node.arg.imag if part else node.arg.real)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from toonygrad.runtime import cuda_factorizations, cuda_solver
 from toonygrad.runtime.cuda_fft import Cufft, run_cufft, transformed
 from toonygrad.runtime.cuda_libraries import Library
 from toonygrad.runtime.cuda_sorting import Cub, run_cub, run_search, searched, sorted_by_keys
@@ -24,10 +25,11 @@ Call = Callable[[Device, Sequence[DeviceBuffer], tuple[Any, ...], DeviceBuffer],
 # What a recorded routine becomes; numbers become arguments of the plan, and a table is kept for the graph.
 Rule = Callable[[UOp, Callable[[Number, Any], UOp], dict[UOp, Any]], UOp | None]
 
-_RULES: dict[str, tuple[type[Library] | None, Rule]] = {
-    **{name: (Cufft, transformed) for name in ("fft", "ifft", "rfft", "irfft")},
-    **{name: (Cub, sorted_by_keys) for name in ("sort", "argsort")},
-    "searchsorted": (None, searched),
+_RULES: dict[str, tuple[tuple[type[Library], ...], Rule]] = {
+    **{name: ((Cufft,), transformed) for name in ("fft", "ifft", "rfft", "irfft")},
+    **{name: ((Cub,), sorted_by_keys) for name in ("sort", "argsort")},
+    "searchsorted": ((), searched),
+    **cuda_factorizations.RULES,
 }
 
 _CALLS: dict[str, Call] = {
@@ -35,7 +37,10 @@ _CALLS: dict[str, Call] = {
     "cub_sort": run_cub,
     "cub_order": run_cub,
     "bisection": run_search,
+    **cuda_solver.CALLS,
 }
+# What makes several arrays; each is taken out by a node of its own, "output".
+_SEVERAL = cuda_solver.SEVERAL
 
 
 def in_words_of_libraries(
@@ -61,8 +66,8 @@ def in_words_of_libraries(
     for node in order:
         again = node.replace(tuple(made[source] for source in node.src))
         if node.op is Ops.EXTERNAL and all(again.shape) and all(all(s.shape) for s in again.src):
-            kind, rule = _RULES.get(node.arg[0], (None, None))
-            if rule is not None and (kind is None or device.library(kind) is not None):
+            libraries, rule = _RULES.get(node.arg[0], ((), None))
+            if rule is not None and all(device.library(kind) is not None for kind in libraries):
                 again = rule(again, number, known) or again
         made[node] = again
     return [made[root] for root in roots], numbers
@@ -70,7 +75,8 @@ def in_words_of_libraries(
 
 def is_library_call(step: Routine) -> bool:
     """Whether a routine is a call of one of the device's libraries."""
-    return step.node.op is Ops.EXTERNAL and step.node.arg[0] in _CALLS
+    name = step.node.arg[0] if step.node.op is Ops.EXTERNAL else None
+    return name in _CALLS or name in _SEVERAL or name == "output"
 
 
 class LibraryStep(RunStep):
@@ -79,15 +85,22 @@ class LibraryStep(RunStep):
     def __init__(self, device: Device, routine: Routine, slot: dict[UOp, int]) -> None:
         self._device, node = device, routine.node
         name, self._parameters, dtype, shape = node.arg
-        self._call = _CALLS[name]
+        self._name, self._call, self._several = name, _CALLS.get(name), _SEVERAL.get(name)
         self._slot, self._layout = slot[node], layout_of(device, dtype, shape)
         self._sources = [(slot[view.node], view.path) for view in routine.sources]
 
     def run(self, values: Slots) -> None:
         """Call the library."""
-        sources = [values[slot].moved(path) for slot, path in self._sources]
-        result = self._device.take(self._layout)
-        self._call(self._device, sources, self._parameters, result)
-        values[self._slot] = result
+        device, parameters = self._device, self._parameters
+        if self._name == "output":
+            values[self._slot] = values[self._sources[0][0]][parameters[0]]
+        else:
+            sources = [values[slot].moved(path) for slot, path in self._sources]
+            if self._several is not None:
+                values[self._slot] = self._several(device, sources, parameters)
+            else:
+                assert self._call is not None
+                result = values[self._slot] = device.take(self._layout)
+                self._call(device, sources, parameters, result)
         for slot in self.dead:
             values[slot] = None

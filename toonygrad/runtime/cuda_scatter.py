@@ -1,12 +1,14 @@
-"""Elements put where positions or a mask lead in a GPU's memory, in place. Called by writing.py.
+"""Elements put where a mask or arrays of indices lead in a GPU's memory, in place. Called by writing.py.
 
-Of several elements for one place the last is written, as NumPy has it, whatever order threads run in: each
-element claims its place first, by an atomic maximum of its number.
+One kernel looks at the indices, and another writes. Where an index is out of bounds nothing is written, and
+readers are told. Of several elements for one place the last is written, as NumPy has it, whatever order
+threads run in; where no place comes twice, which the first kernel finds, that costs little.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,125 +16,206 @@ import numpy as np
 
 from toonygrad import dtypes
 from toonygrad.runtime.cuda_texts import TextKernel
-from toonygrad.runtime.device import Device, DeviceBuffer
+from toonygrad.runtime.device import Checks, DeviceBuffer
 from toonygrad.uop.shape import size_of
 
 THREADS = 256
-# Up to so many elements compare their places one by one, in a kernel of some microseconds; more claim them in
-# memory with a number for every place there is.
-MOST_COMPARED = 1024
-# Numbers that aren't many times as many as the elements are cleared all at once, which is memory in order.
-FEW_PLACES = 16
+# Elements that a thread has on their way at once; and how long rows are that it has so many of.
+AHEAD, LONG = 4, 128
+# Up to so many indices are compared with one another, which takes microseconds, and more where there are so
+# many places that a number for each would be much memory. Of yet more a bit says whether any comes twice.
+MOST_COMPARED, MANY_PLACES, MOST_COMPARED_OF_MANY = 1 << 10, 1 << 26, 1 << 15
+# Blocks of the kernels that most of the time have nothing to do.
+IDLE_BLOCKS = 1024
+
+_BYTE, _WORD = np.dtype(np.uint8), np.dtype(np.int32)
 
 # An axis: how many elements, and how far apart they lie.
 Axis = tuple[int, int]
 
 
 class Values(NamedTuple):
-    """What is written: one element for each number and each place of the rest.
+    """What is written: one element for each number of a place and each element of a row.
 
     Attributes
     ----------
-    memory : of the first one
+    memory : of the first one, None where there is one for all
+    bits : of that, one or two words
     step : elements from one number to the next; 0 where all have the same
-    inner : elements from one place of the rest to the next, 0 or 1
+    inner : elements from one of a row to the next, 0 or 1
     """
 
-    memory: DeviceBuffer
-    step: int
-    inner: int
+    memory: DeviceBuffer | None
+    bits: tuple[int, ...] = ()
+    step: int = 0
+    inner: int = 0
+
+    @staticmethod
+    def single(value: np.ndarray) -> Values:
+        """One element for all, on the host."""
+        content, width = value.tobytes(), _word(value.dtype)[0].itemsize
+        words = (content[start : start + width] for start in range(0, len(content), width))
+        return Values(None, tuple(int.from_bytes(word, sys.byteorder, signed=True) for word in words))
 
 
-def fill(target: DeviceBuffer, mask: DeviceBuffer, value: DeviceBuffer) -> None:
+def fill(target: DeviceBuffer, mask: DeviceBuffer, value: Values) -> None:
     """Put one value where a row-major mask of the target's shape holds."""
-    word, parts = _word(target)
-    axes = _axes(target, range(len(target.shape)), word)
-    kernel = _filling(word, parts, len(axes))
+    word, parts = _word(target.dtype)
+    axes = _axes(target, range(len(target.shape)))
     length = size_of(target.shape)
-    pointers = (target.address, mask.address, value.address)
     if length:
-        kernel.launch(target.place, -(-length // THREADS), THREADS, (*pointers, length, *_flat(axes)))
+        kernel = _filling(word, parts, len(axes), value.memory is None)
+        given = value.bits if value.memory is None else (value.memory.address,)
+        arguments = [target.address, mask.address, *given, length, *_flat(axes)]
+        kernel.launch(target.place, (-(-length // (THREADS * AHEAD)), 1), (THREADS, 1), arguments)
+
+
+def scatter_truths(target: DeviceBuffer, places: DeviceBuffer, values: DeviceBuffer) -> None:
+    """Put elements to places in row-major order, int64, of which no two are the same."""
+    word, parts = _word(target.dtype)
+    axes = _axes(target, range(len(target.shape)))
+    (count,) = places.shape
+    if count:
+        kernel = _to_places(word, parts, len(axes))
+        arguments = [target.address, places.address, values.address, count, *_flat(axes)]
+        kernel.launch(target.place, (-(-count // THREADS), 1), (THREADS, 1), arguments)
 
 
 def scatter(
+    call: str,
     target: DeviceBuffer,
     indexed: Sequence[int],
-    places: DeviceBuffer,
+    names: Sequence[int],
+    indices: Sequence[DeviceBuffer],
     values: Values,
-    ordered: bool,
-) -> None:
-    """Put elements where `places` say.
-
-    Nothing is written where a check of the places has failed.
+    distinct: bool,
+    earlier: Sequence[Checks],
+) -> tuple[Checks, ...]:
+    """Put elements where indices say; the checks tell whether all were in bounds, also of writes before.
 
     Parameters
     ----------
+    call, names : what errors call it, and the axes
     target : the memory written to
-    indexed : axes of it that `places` lead along; the rest is written whole for each place
-    places : int32 or int64, contiguous: numbers of the places along the indexed axes, in row-major order
+    indexed : axes of it that the indices lead along; the rest is a row, written whole for each place
+    indices : for each of these a contiguous array of integers, all of one length
     values : of the target's data type
-    ordered : whether several places may be the same
+    distinct : whether no place comes twice
+    earlier : checks of the memory so far; where the last ones are alike, they go into the new ones
     """
-    word, parts = _word(target)
+    device = target.place
+    count = size_of(indices[0].shape)
+    sizes = [target.shape[axis] for axis in indexed]
     others = [axis for axis in range(len(target.shape)) if axis not in indexed]
-    along, across = _axes(target, indexed, word), _axes(target, others, word)
-    device, count = target.place, size_of(places.shape)
     rest = size_of([target.shape[axis] for axis in others])
-    if not count * rest:
-        return
-    claims = None
-    if ordered and count > 1 and values.step:
-        claims = _claimed(device, places, count, size_of([target.shape[axis] for axis in indexed]))
-    checks = [c.words for c in places.checks if c.words is not None]
-    asked = None if claims is None else claims.dtype
-    kernel = _scattering(
-        word, parts, places.dtype, len(along), len(across), asked, len(checks), not values.step
-    )
-    pointers = [target.address, places.address, values.memory.address, *(w.address for w in checks)]
-    if claims is not None:
-        pointers.append(claims.address)
-    integers = (count * rest, rest, values.step, values.inner, *(size_of(w.shape) for w in checks))
-    blocks = -(-count * rest // THREADS)
-    kernel.launch(device, blocks, THREADS, (*pointers, *integers, *_flat(along), *_flat(across)))
-
-
-def _claimed(device: Device, places: DeviceBuffer, count: int, length: int) -> DeviceBuffer:
-    """Memory that says which elements are the last ones for their place: by uint8 for each element, or by
-    the number behind the last one's for each place.
-    """
+    checks = [(call, axis, size) for axis, size in zip(names, sizes, strict=True)]
+    before = earlier[-1].unread(checks) if earlier else None
+    if before is not None and before.place is not device:
+        before = None
+    kinds = tuple(index.dtype for index in indices)
+    words = device.allocate((len(indices) + 1,), dtypes.INDEX)  # outside of each axis; and a place came twice
+    device.driver.use(device.number)
+    device.driver.clear(device.number, words.address, words.nbytes)
+    pointers = [words.address, *(index.address for index in indices)]
+    found = [count, *sizes]
+    looking = pointers if before is None else [*pointers, before.address]
     blocks = -(-count // THREADS)
-    if count <= MOST_COMPARED:
-        last = device.allocate((count,), np.dtype(np.uint8))
-        _comparing(places.dtype).launch(device, blocks, THREADS, (last.address, places.address, count))
-        return last
-    owner = device.allocate((length,), np.dtype(np.int32 if count < 2**31 - 1 else np.int64))
-    arguments = (owner.address, places.address, count)
-    if length <= FEW_PLACES * count:
-        device.driver.use(device.number)
-        device.driver.clear(device.number, owner.address, owner.nbytes)
-    else:
-        _clearing(places.dtype, owner.dtype).launch(device, blocks, THREADS, arguments)
-    _claiming(places.dtype, owner.dtype).launch(device, blocks, THREADS, arguments)
-    return owner
+    # All memory is taken before anything is written.
+    ordering, asked, owner = None, [], None
+    if not distinct and values.step != 0 and count > 1:
+        length = size_of(sizes)
+        if count <= (MOST_COMPARED if length <= MANY_PLACES else MOST_COMPARED_OF_MANY):
+            ordering, memory = "last", device.allocate((count,), _BYTE)
+        else:
+            owner = device.allocate((length,), _WORD if count < 2**31 - 1 else dtypes.INDEX)
+            ordering, memory = "bits", device.allocate((-(-length // 1024) * 32,), _WORD)
+            device.driver.clear(device.number, memory.address, memory.nbytes)
+        asked = [memory.address]
+    kernel = _looking(kinds, ordering, before is not None)
+    kernel.launch(device, (blocks, 1), (THREADS, 1), [*asked, *looking, *found])
+    write = _Write(target, indexed, others, values, kinds, pointers, found)
+    if rest and owner is None:
+        write.launch(count, rest, ordering or "all", asked)
+    elif rest and owner is not None:
+        write.launch(count, rest, "single", [])
+        few = min(blocks, IDLE_BLOCKS)
+        for claim in (False, True):
+            kernel = _claiming(kinds, owner.dtype, claim)
+            arguments = [owner.address, *pointers, few * THREADS, *found]
+            kernel.launch(device, (few, 1), (THREADS, 1), arguments)
+        write.launch(count, rest, owner.dtype.name, [owner.address])
+    made = Checks(words.view(0, (len(indices),), (8,)), checks)
+    return (*(earlier if before is None else earlier[:-1]), made)
+
+
+class _Write:
+    """The kernel that writes, in its forms.
+
+    Parameters
+    ----------
+    pointers, found : what all kernels of a write are given of the indices
+    """
+
+    def __init__(
+        self,
+        target: DeviceBuffer,
+        indexed: Sequence[int],
+        others: Sequence[int],
+        values: Values,
+        kinds: tuple[np.dtype, ...],
+        pointers: Sequence[int],
+        found: Sequence[int],
+    ) -> None:
+        self._target, self._values, self._kinds = target, values, kinds
+        self._pointers, self._found = pointers, found
+        self._word = _word(target.dtype)
+        self._across = _axes(target, others)
+        self._steps = [target.strides[axis] // self._word[0].itemsize for axis in indexed]
+
+    def launch(self, count: int, rest: int, whose: str, asked: Sequence[int]) -> None:
+        """Write all elements or some.
+
+        Parameters
+        ----------
+        whose : "all"; "single", if no place has come twice; else a question to the memory at `asked`:
+            "last", whether an element is the last one for its place, or "int32" and "int64", by whom the
+            place is owned, if one has come twice
+        """
+        values = self._values
+        ahead = AHEAD if rest >= LONG else 1
+        width = 1
+        while width < min(THREADS, -(-rest // ahead)):
+            width *= 2
+        high = THREADS // width
+        blocks = -(-count // high)
+        if whose.startswith("int"):
+            blocks = min(blocks, IDLE_BLOCKS)
+        form = (values.memory is None, values.step == 0)
+        kernel = _writing(*self._word, self._kinds, len(self._across), ahead, whose, *form)
+        given = [] if values.memory is None else [values.memory.address]
+        told = values.bits if values.memory is None else (values.step, values.inner)
+        pointers = [self._target.address, *asked, *given, *self._pointers]
+        integers = [*self._found, *self._steps, rest, blocks * high, *told, *_flat(self._across)]
+        kernel.launch(self._target.place, (blocks, 1), (width, high), [*pointers, *integers])
 
 
 # -- layouts -------------------------------------------------------------------------------------------------
 
 
-def _word(buffer: DeviceBuffer) -> tuple[np.dtype, int]:
+def _word(dtype: np.dtype) -> tuple[np.dtype, int]:
     """As what elements are copied, whatever their bits mean, and how many words each is."""
-    parts = 2 if buffer.dtype in dtypes.COMPLEX_FLOATING else 1
-    return np.dtype(f"u{buffer.dtype.itemsize // parts}"), parts
+    parts = 2 if dtype in dtypes.COMPLEX_FLOATING else 1
+    return np.dtype(f"u{dtype.itemsize // parts}"), parts
 
 
-def _axes(buffer: DeviceBuffer, which: Sequence[int], word: np.dtype) -> list[Axis]:
+def _axes(buffer: DeviceBuffer, which: Sequence[int]) -> list[Axis]:
     """These axes in words, with neighbours that lie in one row made one."""
     axes: list[Axis] = []
+    width = _word(buffer.dtype)[0].itemsize
     for axis in which:
-        size, stride = buffer.shape[axis], buffer.strides[axis]
+        size, step = buffer.shape[axis], buffer.strides[axis] // width
         if size == 1:
             continue
-        step = stride // word.itemsize
         if axes and axes[-1][1] == size * step:
             axes[-1] = (axes[-1][0] * size, step)
         else:
@@ -144,24 +227,19 @@ def _flat(axes: Sequence[Axis]) -> list[int]:
     return [number for axis in axes for number in axis]
 
 
-def _names(prefix: str, count: int) -> list[str]:
-    return [f"{prefix}_{what}{k}" for k in range(count) for what in ("size", "step")]
+def _names(count: int) -> list[str]:
+    return [f"{what}{k}" for k in range(count) for what in ("extent", "stride")]
 
 
-def _lines(prefix: str, number: str, count: int) -> list[str]:
+def _steps(number: str, count: int) -> list[str]:
     """Statements that add to `at` where a row-major number leads along axes."""
-    if not count:
-        return []
-    if count == 1:
-        return [f"at = at + {number} * {prefix}_step0"]
-    lines = [f"left_{prefix} = {number}"]
+    if count < 2:
+        return [f"at = at + {number} * stride0"] * count
+    lines = [f"left = {number}"]
     for k in reversed(range(1, count)):
-        lines += [
-            f"outer_{prefix} = quotient(left_{prefix}, {prefix}_size{k})",
-            f"at = at + (left_{prefix} - outer_{prefix} * {prefix}_size{k}) * {prefix}_step{k}",
-            f"left_{prefix} = outer_{prefix}",
-        ]
-    return [*lines, f"at = at + left_{prefix} * {prefix}_step0"]
+        lines += [f"outer = quotient(left, extent{k})", f"at = at + (left - outer * extent{k}) * stride{k}"]
+        lines.append("left = outer")
+    return [*lines, "at = at + left * stride0"]
 
 
 # -- texts ---------------------------------------------------------------------------------------------------
@@ -172,68 +250,164 @@ def _text(lines: Sequence[str], depth: int) -> str:
 
 
 _EACH = f"""\
-    each = block_x() * {THREADS} + thread_x()
-    if each < length:
+    number = block_x() * {THREADS} + thread_x()
+    if number < length:
+"""
+# For what has fewer threads than elements.
+_IN_TURN = f"""\
+        for turn in range(quotient(length + threads - 1, threads)):
+            number = turn * threads + block_x() * {THREADS} + thread_x()
+            if number < length:
 """
 
 
 @functools.cache
-def _filling(word: np.dtype, parts: int, axes: int) -> TextKernel:
-    stores = [f"out0[at + {n}] = in0[{n}]" for n in range(parts)]
-    body = _EACH + _text(["if mask[each] != 0:"], 2)
-    body += _text(["at = 0", *_lines("along", "each", axes), *stores], 3)
-    pointers = [("out0", word), ("mask", np.dtype(np.uint8)), ("in0", word)]
-    return TextKernel.made(body, pointers, ["length", *_names("along", axes)])
+def _filling(word: np.dtype, parts: int, axes: int, given: bool) -> TextKernel:
+    stores = [f"out0[at + {n}] = " + (f"{word}(value{n})" if given else f"in0[{n}]") for n in range(parts)]
+    first = f"block_x() * {THREADS * AHEAD} + thread_x()"
+    each = [f"for m in range({AHEAD}):", "    unrolled()", f"    number = {first} + m * {THREADS}"]
+    lines = [f"truths = uint8_scratch({AHEAD})", *each]
+    lines += ["    truths[m] = mask[minimum(number, length - 1)]", *each]
+    lines += ["    if number < length and truths[m] != 0:", "        at = 0"]
+    lines += [f"        {line}" for line in (*_steps("number", axes), *stores)]
+    pointers = [("out0", word), ("mask", _BYTE), *([] if given else [("in0", word)])]
+    integers = [f"value{n}" for n in range(parts)] if given else []
+    return TextKernel.made(_text(lines, 1), pointers, [*integers, "length", *_names(axes)])
 
 
 @functools.cache
-def _scattering(
+def _to_places(word: np.dtype, parts: int, axes: int) -> TextKernel:
+    lines = ["place = places[number]", "at = 0", *_steps("place", axes)]
+    lines += [f"out0[at + {n}] = in0[number * {parts} + {n}]" for n in range(parts)]
+    pointers = [("out0", word), ("places", dtypes.INDEX), ("in0", word)]
+    return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length", *_names(axes)])
+
+
+def _index_pointers(kinds: Sequence[np.dtype]) -> list[tuple[str, np.dtype]]:
+    return [(f"index{k}", kind) for k, kind in enumerate(kinds)]
+
+
+def _read(kinds: Sequence[np.dtype], number: str, prefix: str) -> list[str]:
+    """Statements that read the indices of a number, from the end where they are negative."""
+    lines = []
+    for k, kind in enumerate(kinds):
+        raw = f"index{k}[{number}]"
+        if kind == np.uint64:  # what int64 can't hold would wrap to an index that may exist
+            raw = f"minimum({raw}, uint64({2**63 - 1}))"
+        lines.append(f"{prefix}{k} = int64({raw})")
+        if kind.kind == "i":
+            lines.append(f"{prefix}{k} = where({prefix}{k} < 0, {prefix}{k} + size{k}, {prefix}{k})")
+    return lines
+
+
+def _place(count: int, prefix: str) -> str:
+    """The number of a place along the indexed axes."""
+    place = f"{prefix}0"
+    for k in range(1, count):
+        place = f"({place}) * size{k} + {prefix}{k}"
+    return place
+
+
+def _inside(count: int, prefix: str) -> str:
+    return " and ".join(f"0 <= {prefix}{k} and {prefix}{k} < size{k}" for k in range(count))
+
+
+@functools.cache
+def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool) -> TextKernel:
+    count = len(kinds)
+    lines = _read(kinds, "number", "i")
+    if chained:
+        for k in range(count):
+            lines += [f"if number == 0 and before[{k}] != 0:", f"    status[{k}] = 1"]
+    for k in range(count):
+        lines += [f"if i{k} < 0 or i{k} >= size{k}:", f"    status[{k}] = 1"]
+    pointers = [("status", dtypes.INDEX), *_index_pointers(kinds)]
+    pointers += [("before", dtypes.INDEX)] if chained else []
+    if ordering == "last":
+        pointers.insert(0, ("last", _BYTE))
+        lines += [f"place = {_place(count, 'i')}", "is_last = 1", "for later in range(number + 1, length):"]
+        lines += [f"    {line}" for line in _read(kinds, "later", "j")]
+        lines.append(f"    is_last = is_last & int64({_place(count, 'j')} != place)")
+        lines.append("last[number] = uint8(is_last)")
+    if ordering == "bits":
+        pointers.insert(0, ("bits", _WORD))
+        lines += [f"if {_inside(count, 'i')}:", f"    place = {_place(count, 'i')}"]
+        # Neighbours have their bits in different words: threads of a warp would wait for one another.
+        lines.append("    bit = shift_left(int32(1), int32(shift_right(place, int64(5)) & 31))")
+        lines.append("    word = shift_right(place, int64(10)) * 32 + (place & 31)")
+        lines.append("    others = atomic_or(bits, word, bit)")
+        lines += ["    if others & bit != 0:", f"        status[{count}] = 1"]
+    return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length", *(f"size{k}" for k in range(count))])
+
+
+@functools.cache
+def _claiming(kinds: tuple[np.dtype, ...], owner: np.dtype, claim: bool) -> TextKernel:
+    """Each place that is led to is owned by nobody, or by the last number that leads there."""
+    count = len(kinds)
+    nobody = f"owner[place] = {owner}(0)"
+    lines = [*_read(kinds, "number", "i"), f"place = {_place(count, 'i')}"]
+    lines.append(f"atomic_maximum(owner, place, {owner}(number + 1))" if claim else nobody)
+    none = " and ".join(f"status[{k}] == 0" for k in range(count))
+    body = _text([f"if {none} and status[{count}] != 0:"], 1)
+    body += _IN_TURN + _text(lines, 4)
+    pointers = [("owner", owner), ("status", dtypes.INDEX), *_index_pointers(kinds)]
+    return TextKernel.made(body, pointers, ["threads", "length", *(f"size{k}" for k in range(count))])
+
+
+@functools.cache
+def _writing(
     word: np.dtype,
     parts: int,
-    places: np.dtype,
-    along: int,
+    kinds: tuple[np.dtype, ...],
     across: int,
-    claims: np.dtype | None,
-    checks: int,
+    ahead: int,
+    whose: str,
+    given: bool,
     same: bool,
 ) -> TextKernel:
-    head = ["number = quotient(each, rest)", "inside = each - number * rest"]
-    if not across:
-        head = ["number = each", "inside = 0"]
-    head += ["place = int64(places[number])", "outside = 0"]
-    for k in range(checks):
-        head += [f"for check in range(checks{k}):", f"    outside = outside | words{k}[check]"]
-    stores = ["at = 0", *_lines("along", "place", along), *_lines("across", "inside", across)]
-    stores.append(f"source = (number * step + inside * inner) * {parts}")
+    """Threads along x share a row, and rows lie along y."""
+    count = len(kinds)
+    condition = " and ".join(f"status[{k}] == 0" for k in range(count))
+    condition += f" and status[{count}] == 0" * (whose == "single")
+    owned = whose.startswith("int")
+    condition += f" and status[{count}] != 0" * owned
+    body = _text([f"if {condition}:"], 1)
+    first = "block_x() * threads_y() + thread_y()"
+    if owned:
+        body += _text(["for turn in range(quotient(length + rows - 1, rows)):"], 2)
+        body += _text([f"    number = turn * rows + {first}", "    if number < length:"], 2)
+    else:
+        body += _text(["for turn in range(1):", f"    number = {first}", "    if number < length:"], 2)
+    lines = _read(kinds, "number", "i")
+    asked = {"last": "last[number] != 0"}.get(whose)
+    if owned:
+        lines.append(f"place = {_place(count, 'i')}")
+        asked = "int64(owner[place]) == number + 1"
+    lines.append("start = " + " + ".join(f"i{k} * step{k}" for k in range(count)))
+    if asked is not None:
+        lines += [f"if {asked}:"]
+    depth = 5 if asked is not None else 4
+    body += _text(lines, 4)
     # Where a place gets the same whoever writes, several threads may.
     out = "same" if same else "out0"
-    stores += [f"{out}[at + {n}] = in0[source + {n}]" for n in range(parts)]
-    is_last = "claims[number] != 0" if claims == np.uint8 else "int64(claims[place]) == number + 1"
-    condition = "outside == 0" if claims is None else f"outside == 0 and {is_last}"
-    body = _EACH + _text([*head, f"if {condition}:"], 2) + _text(stores, 3)
-    pointers = [(out, word), ("places", places), ("in0", word)]
-    pointers += [(f"words{k}", dtypes.INDEX) for k in range(checks)]
-    if claims is not None:
-        pointers.append(("claims", claims))
-    integers = ["length", "rest", "step", "inner", *(f"checks{k}" for k in range(checks))]
-    return TextKernel.made(body, pointers, [*integers, *_names("along", along), *_names("across", across)])
-
-
-@functools.cache
-def _clearing(places: np.dtype, owner: np.dtype) -> TextKernel:
-    body = _EACH + _text([f"owner[int64(places[each])] = {owner}(0)"], 2)
-    return TextKernel.made(body, [("owner", owner), ("places", places)], ["length"])
-
-
-@functools.cache
-def _claiming(places: np.dtype, owner: np.dtype) -> TextKernel:
-    body = _EACH + _text([f"atomic_maximum(owner, int64(places[each]), {owner}(each + 1))"], 2)
-    return TextKernel.made(body, [("owner", owner), ("places", places)], ["length"])
-
-
-@functools.cache
-def _comparing(places: np.dtype) -> TextKernel:
-    lines = ["place = places[each]", "is_last = 1", "for later in range(each + 1, length):"]
-    lines += ["    is_last = is_last & int64(places[later] != place)", "last[each] = uint8(is_last)"]
-    pointers = [("last", np.dtype(np.uint8)), ("places", places)]
-    return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length"])
+    loop = [f"for many in range(quotient(row + {ahead} * threads_x() - 1, {ahead} * threads_x())):"]
+    held, place = f"held[m * {parts} + {{n}}]", f"(many * {ahead} + m) * threads_x() + thread_x()"
+    each = [f"    for m in range({ahead}):", "        unrolled()", f"        inside = {place}"]
+    each.append("        if inside < row:")
+    if not given:
+        body = _text([f"held = {word}_scratch({ahead * parts})"], 1) + body
+        source = f"in0[(number * step + inside * inner) * {parts} + {{n}}]"
+        loop += [*each, *(f"{' ' * 12}{held} = {source}".format(n=n) for n in range(parts))]
+    loop += [*each, f"{' ' * 12}at = start", *(f"{' ' * 12}{line}" for line in _steps("inside", across))]
+    value = f"{word}(value{{n}})" if given else held
+    loop += [f"{' ' * 12}{out}[at + {{n}}] = {value}".format(n=n) for n in range(parts)]
+    body += _text(loop, depth)
+    pointers = [(out, word)]
+    if asked is not None:
+        pointers.append(("owner", np.dtype(whose)) if owned else ("last", _BYTE))
+    pointers += [] if given else [("in0", word)]
+    pointers += [("status", dtypes.INDEX), *_index_pointers(kinds)]
+    integers = ["length", *(f"size{k}" for k in range(count)), *(f"step{k}" for k in range(count))]
+    integers += ["row", "rows"]
+    integers += [f"value{n}" for n in range(parts)] if given else ["step", "inner"]
+    return TextKernel.made(body, pointers, [*integers, *_names(across)])

@@ -249,7 +249,7 @@ def repeated_positions(ends: DeviceBuffer) -> DeviceBuffer:
     result = device.allocate((length,), dtypes.INDEX)
     if length:
         arguments = (result.address, ends.address, length, count, count.bit_length())
-        _bisecting().launch(device, -(-length // THREADS), THREADS, arguments)
+        _bisecting().launch(device, (-(-length // THREADS), 1), (THREADS, 1), arguments)
     return result
 
 
@@ -263,7 +263,7 @@ def _run(mask: DeviceBuffer, values: DeviceBuffer | None) -> DeviceBuffer:
     chunks = -(-length // (TILE * tiles))
     integers = (length, tiles, int(mask.address % VECTOR_BYTES == 0))
     counts = device.allocate((chunks,), dtypes.INDEX)
-    _counting().launch(device, chunks, THREADS, (counts.address, mask.address, *integers))
+    _counting().launch(device, (chunks, 1), (THREADS, 1), (counts.address, mask.address, *integers))
     result = device.allocate((int(counts.array.sum()),), dtype)
     if not result.nbytes:
         return result
@@ -275,5 +275,5 @@ def _run(mask: DeviceBuffer, values: DeviceBuffer | None) -> DeviceBuffer:
         parts = 2 if dtype in dtypes.COMPLEX_FLOATING else 1
         kernel = _storing(np.dtype(f"u{dtype.itemsize // parts}"), parts)
         pointers.append(values.address)
-    kernel.launch(device, chunks, THREADS, (*pointers, *integers))
+    kernel.launch(device, (chunks, 1), (THREADS, 1), (*pointers, *integers))
     return result

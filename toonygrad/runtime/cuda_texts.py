@@ -17,9 +17,6 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.runtime.device import Device
 
-# The most blocks that a grid has along its first side.
-MOST_BLOCKS = 2**31 - 1
-
 
 class TextKernel(NamedTuple):
     """A kernel as text, for one kind of elements."""
@@ -37,7 +34,9 @@ class TextKernel(NamedTuple):
         name = f"kernel_{hashlib.sha256(f'{parameters} {body}'.encode()).hexdigest()[:12]}"
         return TextKernel(f"def {name}({arguments}):\n{body}", name, tuple(parameters))
 
-    def launch(self, device: Device, blocks: int, threads: int, arguments: Sequence[int]) -> None:
+    def launch(
+        self, device: Device, grid: tuple[int, int], block: tuple[int, int], arguments: Sequence[int]
+    ) -> None:
         """Launch it with addresses and integers."""
         driver, number = device.driver, device.number
         driver.use(number)
@@ -45,5 +44,5 @@ class TextKernel(NamedTuple):
         values = array("q", arguments)
         first = values.buffer_info()[0]
         places = array("q", [first + 8 * k for k in range(len(values))])
-        driver.launch(number, kernel, (blocks, 1, 1), (threads, 1, 1), places.buffer_info()[0])
+        driver.launch(number, kernel, (*grid, 1), (*block, 1), places.buffer_info()[0])
         counters.kernels_launched += 1

@@ -96,8 +96,7 @@ class Transfers:
         count = max(1, min(MOST_THREADS, _cores(), nbytes // WORTH_A_THREAD))
         size = HALF if nbytes >= 4 * MOST_THREADS * HALF else SHORT
         with self._lock:
-            while len(self._lanes) < count:
-                self._lanes.append(self._new_lane())
+            count = self._open_lanes(count)
             shares = [range(first, nbytes, count * size) for first in range(0, count * size, size)]
             others = []
             if count > 1:
@@ -112,6 +111,19 @@ class Transfers:
             for error in errors:
                 if error is not None:
                     raise error
+
+    def _open_lanes(self, count: int) -> int:
+        """So many lanes, or as many as there is page-locked memory for, if that is any."""
+        while len(self._lanes) < count:
+            try:
+                self._lanes.append(self._new_lane())
+            except MemoryError:
+                if not self._lanes:
+                    raise MemoryError(
+                        f"cannot lock {2 * HALF:,} bytes of the host's memory to copy to and from a GPU"
+                    ) from None
+                break
+        return min(count, len(self._lanes))
 
     def _elsewhere(
         self, copy: Callable[[_Lane, range, int], None], lane: _Lane, share: range, size: int

@@ -22,7 +22,7 @@ from toonygrad.codegen.cpu import Parameter
 from toonygrad.config import counters
 from toonygrad.devices import ordinal
 from toonygrad.runtime.buffer import leased, other_pools
-from toonygrad.runtime.driver import DeviceMemoryError, Driver, Forked, Gemm
+from toonygrad.runtime.driver import REPEATED, DeviceMemoryError, Driver, Forked, Gemm, Runnable
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp
 from toonygrad.uop.shape import contiguous_strides
@@ -86,10 +86,9 @@ class Checks:
         if self.error is not None:
             raise IndexError(self.error)
 
-    @property
-    def words(self) -> DeviceBuffer | None:
-        """The numbers on the device, int64, until somebody has looked."""
-        return self._words
+    def unread(self, checks: Sequence[tuple[str, int, int]]) -> DeviceBuffer | None:
+        """The numbers, int64, if these are what they are of and nobody has looked yet."""
+        return self._words if self._checks == checks else None
 
     @property
     def passed(self) -> bool:
@@ -464,6 +463,14 @@ class Device:
         """A library on this device, a subclass of cuda_libraries.Library; None where there is none."""
         self.driver.use(self.number)
         return self.asked(self.driver.library, self.number, kind)
+
+    def run(self, program: Runnable, *given: int) -> None:
+        """Hand over a program for these values, whose alignment doesn't matter to it."""
+        status = program.run(*given)
+        if status == REPEATED:
+            program.repeat(*given)
+        elif status:
+            self.driver.refuse(status)
 
     def multiplies(self) -> bool:
         """Whether there is a library for products of matrices."""

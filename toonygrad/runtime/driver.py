@@ -70,6 +70,8 @@ class Call(NamedTuple):
 UNALIGNED = -1
 # What one answers that did what it should, and has been run so often that it is worth a call of its `repeat`.
 REPEATED = -3
+# What one answers in a forked child, where it can do nothing.
+FORKED = -4
 
 
 class Runnable(Protocol):
@@ -77,7 +79,7 @@ class Runnable(Protocol):
 
     @property
     def run(self) -> Callable[..., int]:
-        """Takes each value, and hands over the calls: 0, UNALIGNED, REPEATED or an error for `refuse`."""
+        """Takes each value, hands over the calls: 0, UNALIGNED, REPEATED, or another status to `refuse`."""
 
     def repeat(self, *given: int) -> None:
         """Get ready for many more runs, after one on these values."""

@@ -73,6 +73,15 @@ def _cholesky(x: np.ndarray, upper: bool) -> np.ndarray:
     return np.linalg.cholesky(x, upper=upper)
 
 
+def _one_of(function: Callable[..., Any]) -> Routine:
+    """One of several results, by its number, the second parameter."""
+
+    def chosen(x: np.ndarray, which: int, *arguments: Any) -> np.ndarray:
+        return function(x, *arguments)[which]
+
+    return _of_matrices(chosen)
+
+
 def _pinv(x: np.ndarray, rtol: np.ndarray | float) -> np.ndarray:
     return np.linalg.pinv(x, rtol=rtol)
 
@@ -101,6 +110,11 @@ EXTERNAL: dict[str, Routine] = {
     "pinv": _of_matrices(_pinv),
     "solve": _of_matrices(np.linalg.solve),
     "svdvals": _of_matrices(np.linalg.svdvals),
+    "eig": _one_of(np.linalg.eig),
+    "eigh": _one_of(np.linalg.eigh),
+    "qr": _one_of(np.linalg.qr),
+    "slogdet": _one_of(np.linalg.slogdet),
+    "svd": _one_of(np.linalg.svd),
     "fft": _transform(np.fft.fft),
     "ifft": _transform(np.fft.ifft),
     "rfft": _transform(np.fft.rfft),

@@ -58,10 +58,13 @@ class UOp:
     device
         Where the memory below it is, None where there is none. Set in processes that use several devices
         (`follow_devices`); `device_of` finds it for any node.
+    bits
+        Of a real SCALAR, as kernels take it, once one has; set by who launches them.
     """
 
     __slots__ = (
-        *("__weakref__", "arg", "demanded", "depth", "device", "dtype", "op", "realized", "shape", "src"),
+        *("__weakref__", "arg", "bits", "demanded", "depth", "device", "dtype", "op", "realized", "shape"),
+        "src",
     )
 
     op: Op
@@ -73,6 +76,7 @@ class UOp:
     realized: UOp | None
     demanded: int
     device: str | None
+    bits: int
 
     @staticmethod
     def new(op: Op, src: tuple[UOp, ...] = (), arg: Any = None) -> UOp:

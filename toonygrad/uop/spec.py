@@ -514,6 +514,10 @@ def it_holds_statements(node: UOp) -> bool:
     return all(source.op in STATEMENTS for source in node.src[first:])
 
 
+# What gives its src[0] a value.
+_WRITING = (Ops.LOOP, Ops.ASSIGN, Ops.SHUFFLE, Ops.AWAIT)
+
+
 def check_order(body: UOp) -> None:
     """InvalidGraph where `body`, a SINK, reads a RANGE outside its LOOP or a VARIABLE nobody assigned."""
     if body.op is not Ops.SINK:
@@ -534,13 +538,13 @@ def _check_statements(
     # Recursive over statements inside statements, which are as deep as a kernel has loops.
     for statement in statements:
         first = {Ops.LOOP: 3, Ops.IF: 1}.get(statement.op, len(statement.src))
-        written = statement.src[:1] if statement.op in (Ops.LOOP, Ops.ASSIGN, Ops.SHUFFLE) else ()
+        written = statement.src[:1] if statement.op in _WRITING else ()
         for source in statement.src[len(written) : first]:
             for unknown in reads[source] - known:
                 raise InvalidGraph(
                     f"NEST: {_shown(statement)} breaks the rule: {unknown!r} has a value where it is read"
                 )
-        if statement.op in (Ops.ASSIGN, Ops.SHUFFLE):
+        if statement.op in _WRITING and statement.op is not Ops.LOOP:
             known = known.union(written)
         else:
             _check_statements(statement.src[first:], known.union(written), reads)

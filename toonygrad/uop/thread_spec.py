@@ -26,13 +26,22 @@ from toonygrad.uop.spec import (
 
 def it_is_named_by_a_lanes_word(node: UOp) -> bool:
     word, lanes = node.arg
-    return _is_word(word) and type(lanes) is int and 0 < lanes < 32
+    return _is_word(word) and type(lanes) is int and 0 <= lanes < 32
 
 
 def it_copies_between_scratch_and_memory(node: UOp) -> bool:
-    wanted = [Ops.SCRATCH, Ops.POINTER]
-    arrays = [node.src[0].op, node.src[2].op]
-    return arrays == (wanted if node.op is Ops.LOAD_VECTOR else wanted[::-1])
+    target, source = node.src[0].op, node.src[2].op
+    near, far = (target, source) if node.op is Ops.LOAD_VECTOR else (source, target)
+    return near is Ops.SCRATCH and far in (Ops.POINTER, Ops.SHARED)
+
+
+def its_words_are_of_64_bits(node: UOp) -> bool:
+    words, place = node.src[:2] if node.op is Ops.PUBLISH else node.src[1:]
+    return words.op is Ops.POINTER and words.dtype == dtypes.uint64 and place.dtype == dtypes.INDEX
+
+
+def it_gives_a_variable_a_value(node: UOp) -> bool:
+    return node.src[0].op is Ops.VARIABLE
 
 
 def its_arrays_have_one_data_type(node: UOp) -> bool:
@@ -57,6 +66,8 @@ THREAD_NEST = Stage(
             _row(_any(Ops.SHARED), it_has_a_word_and_a_real_type, its_length_is_known),
             _row(_any(Ops.SHUFFLE), it_assigns_a_variable_of_its_type, it_is_named_by_a_lanes_word),
             _row(_any(Ops.BARRIER), it_has_no_arg),
+            _row(_any(Ops.PUBLISH), it_has_no_arg, its_words_are_of_64_bits),
+            _row(_any(Ops.AWAIT), it_has_no_arg, its_words_are_of_64_bits, it_gives_a_variable_a_value),
             _row(
                 _any(Ops.LOAD_VECTOR, Ops.STORE_VECTOR),
                 it_copies_between_scratch_and_memory,
