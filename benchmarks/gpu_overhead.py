@@ -12,6 +12,7 @@ expression of one kernel takes at most 12 us, recording included, and ten kernel
 import argparse
 import gc
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -89,6 +90,7 @@ def contenders(row: Row) -> dict[str, tuple[Callable[[], object], Callable[[], o
         found["torch"] = (lambda: function(torch, *tensors), torch.cuda.synchronize)
         found["torch.compile"] = (lambda: compiled(*tensors), torch.cuda.synchronize)
     if not peers.why_missing("jax"):
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         import jax
         import jax.numpy as jnp
 

@@ -287,3 +287,13 @@ def test_kernels_are_compiled_once_a_machine(pretending, cuda):
     assert (done.kernels_compiled, done.kernels_loaded) == (1, 1)
     assert first == second and b"kernel" in first and first.endswith(b"\0")
     assert pretending.named("cuModuleGetFunction")[0] == ("module", b"kernel")
+
+
+def test_what_a_program_answers_is_raised(pretending, cuda):
+    driver = cuda.CudaDriver()
+    with pytest.raises(DeviceMemoryError):
+        driver.refuse(int(Result.CUDA_ERROR_OUT_OF_MEMORY))
+    with pytest.raises(RuntimeError, match=r"^CUDA: CUDA_ERROR_ILLEGAL_ADDRESS: words$"):
+        driver.refuse(int(Result.CUDA_ERROR_ILLEGAL_ADDRESS))
+    with pytest.raises(AssertionError, match="doesn't take: -2"):
+        driver.refuse(-2)

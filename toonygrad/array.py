@@ -596,5 +596,5 @@ def realize(*arrays: Array) -> None:
     """
     nodes = [array_node("realize", array) for array in arrays]
     realize_nodes(nodes)
-    for array, node in zip(arrays, nodes, strict=True):
+    for array, node in zip(arrays, nodes):
         views.settle(array, node)

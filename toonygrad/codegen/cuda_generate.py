@@ -113,7 +113,10 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
         nest = (ThreadColumns if columns else ThreadRows)(body, vectors=vectors, splits=splits).nest()
         if nest.combining is None:
             return nest
-        combining = thread_nest(nest.combining, vectors, splits=False)
+        rest = nest.combining
+        # A single result of a few values isn't worth a form for even numbers of them.
+        several = any(rest.extents[each] > 1 for each in (*rest.outer, *rest.inner))
+        combining = thread_nest(rest, vectors and several, splits=False)
         return combining and replace(combining, temporaries=nest.temporaries, before=nest)
     turned = transposed(body)
     if turned is not None:

@@ -228,8 +228,10 @@ class CudaDriver(Driver):
 
     def refuse(self, status: int) -> NoReturn:
         """Raise what the driver said to a program."""
+        if status < 0:
+            raise AssertionError(f"a program was given what it doesn't take: {status}")
         _checked((cuda.CUresult(status),))
-        raise AssertionError("a program was given another number of values")
+        raise AssertionError("a program that did what it should is no error")
 
     # -- libraries -------------------------------------------------------------------------------------------
 

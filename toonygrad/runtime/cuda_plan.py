@@ -78,13 +78,20 @@ class CudaPlan(Plan):
         for slot in self._uploads:
             values[slot] = device.upload(values[slot].array)
         device.driver.use(device.number)
-        for step in self.steps:
-            step.run(values)
+        try:
+            for step in self.steps:
+                step.run(values)
+        except np.linalg.LinAlgError:
+            # Perhaps of elements that an index out of bounds led to.
+            for checks in (*earlier, *(values[slot] for slot in self._checks)):
+                if checks is not None:
+                    checks.raise_if_outside()
+            raise
         results = [values[slot] for slot in self._outputs]
         if earlier or self._checks:
-            checks = (*earlier, *(values[slot] for slot in self._checks))
+            found = (*earlier, *(values[slot] for slot in self._checks))
             for result in results:
-                result.checks = checks
+                result.checks = found
         return results
 
 
