@@ -31,8 +31,8 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
 # Elements of a row that a thread holds and the most threads that hold it, the first that has room: blocks of
-# 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements come
-# singly, which takes more registers for places; and the bytes of registers for all that is held.
+# 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements
+# come singly, which takes more registers for places; and the bytes of registers for all that is held.
 HELD, HELD_SINGLY, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), ((16, 512), (32, 512)), 256
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
@@ -351,11 +351,8 @@ class ThreadRows(ThreadReducing, Rows):
         for part in range(parts):
             u = range_(self.name("u"))
             step = u + part * (count // parts) if part else u
-            mine, end, place = (
-                step * thread("threads_x") + thread("thread_x"),
-                extent,
-                times(step, self.width),
-            )
+            mine, end = step * thread("threads_x") + thread("thread_x"), extent
+            place = times(step, self.width)
             if self.width == 1:
                 # In half as many registers, of which places of single elements take the most.
                 short = dtypes.int32
