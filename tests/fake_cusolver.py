@@ -77,7 +77,7 @@ class FakeCusolver(_Fake):
 
     def __init__(self, queue: Any, found: Any) -> None:
         super().__init__(queue, found)
-        for name in ("Create", "CreateParams"):
+        for name in ("Create", "CreateParams", "CreateGesvdjInfo"):
             value = HANDLE if name == "Create" else PARAMS
 
             def create(place: int, value: int = value) -> None:
@@ -101,6 +101,9 @@ class FakeCusolver(_Fake):
             self._bind("cusolverDn", name, (*whole, P, INT, P), self._orthogonal(dtype))
             batched = f"{letter}potrfBatched"
             self._bind("cusolverDn", batched, (P, INT, INT, P, INT, P, INT), self._potrf_batched(dtype))
+            rotated, whole = f"{letter}gesvdjBatched", (P, INT, INT, INT, P, INT, P, P, INT, P, INT)
+            self._bind("cusolverDn", f"{rotated}_bufferSize", (*whole, P, P, INT), self._length_of_rotated)
+            self._bind("cusolverDn", rotated, (*whole, P, INT, P, P, INT), self._rotated(dtype))
 
     def _set_stream(self, handle: int, stream: int) -> None:
         assert handle == HANDLE and stream >= 1000
@@ -197,6 +200,36 @@ class FakeCusolver(_Fake):
             return make
 
         return orthogonal
+
+    def _length_of_rotated(self, handle, job, m, n, *given) -> None:
+        assert max(m, n) <= 32 and given[-2] == PARAMS
+        INT.from_address(given[-3]).value = ON_GPU
+
+    def _rotated(self, dtype: np.dtype) -> Callable[..., Any]:
+        real = np.zeros(0, dtype).real.dtype
+
+        def rotated(handle, job, m, n, a, lda, s, u, ldu, v, ldv, work, length, info, params, many):
+            assert length >= ON_GPU and params == PARAMS
+            self._found(work, length * dtype.itemsize)
+            words, size = self.vector(info, np.dtype(np.int32), many), dtype.itemsize
+            matrices = [self.matrix(a + k * lda * n * size, dtype, m, n, lda) for k in range(many)]
+            values = [self.vector(s + k * min(m, n) * real.itemsize, real, min(m, n)) for k in range(many)]
+            lefts = [self.matrix(u + k * ldu * m * size, dtype, m, m, ldu) for k in range(many)]
+            rights = [self.matrix(v + k * ldv * n * size, dtype, n, n, ldv) for k in range(many)]
+
+            def make():
+                for k in range(many):
+                    try:
+                        left, values[k][...], right = np.linalg.svd(matrices[k])
+                    except np.linalg.LinAlgError:
+                        words[k], values[k][...] = 0, np.nan
+                        continue
+                    if job:
+                        lefts[k][...], rights[k][...] = left, right.conj().T
+
+            return make
+
+        return rotated
 
     def _Xsyevd(self, info, job, triangle, n, kind, a, leading, of_values, values, compute, many=1):
         assert kind == compute and TYPES[of_values] == np.zeros(0, TYPES[kind]).real.dtype and leading == n

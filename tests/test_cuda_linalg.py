@@ -21,6 +21,8 @@ from toonygrad.runtime.driver import DeviceMemoryError
 
 la = xp.linalg
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+# Those of one precision each, real and complex, where all four have been tried.
+TWO_DTYPES = pytest.mark.parametrize("dtype", ["float32", "complex128"])
 STACKS = pytest.mark.parametrize("stack", [(), (2, 2)], ids=str)
 # Whether stacks of small matrices go to the library in one call.
 BATCHED = pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
@@ -111,7 +113,7 @@ def test_one_answer(gpu, monkeypatch, name, dtype, stack, batched):
 
 
 @pytest.mark.parametrize("sides", [(5,), (5, 1), (5, 3), (2, 1, 5, 3), "stack"], ids=str)
-@DTYPES
+@TWO_DTYPES
 @STACKS
 @BATCHED
 def test_solve(gpu, monkeypatch, sides, dtype, stack, batched):
@@ -121,7 +123,7 @@ def test_solve(gpu, monkeypatch, sides, dtype, stack, batched):
     check_on_gpu(lambda: close(la.solve(on_gpu(x), on_gpu(y)), np.linalg.solve(x, y)))
 
 
-@DTYPES
+@TWO_DTYPES
 @STACKS
 @BATCHED
 def test_hermitian_eigenvectors(gpu, monkeypatch, dtype, stack, batched):
@@ -137,9 +139,11 @@ def test_hermitian_eigenvectors(gpu, monkeypatch, dtype, stack, batched):
 
 @pytest.mark.parametrize("size", [(5, 5), (7, 4), (4, 7), (1, 3)], ids=str)
 @pytest.mark.parametrize("full", [True, False])
-@DTYPES
+@TWO_DTYPES
 @STACKS
-def test_svd(gpu, size, full, dtype, stack):
+@BATCHED
+def test_svd(gpu, monkeypatch, size, full, dtype, stack, batched):
+    monkeypatch.setattr(cuda_solver, "MOST_ROTATED", 32 if batched else 0)
     x, count = matrices(*stack, *size, dtype=dtype), min(size)
     before = xp.counters()
     found = la.svd(on_gpu(x), full_matrices=full)
@@ -170,7 +174,7 @@ def test_qr(gpu, size, mode, dtype, stack):
     )
 
 
-@DTYPES
+@TWO_DTYPES
 @STACKS
 def test_eigenvectors(gpu, dtype, stack):
     x = matrices(*stack, 5, 5, dtype=dtype)
@@ -220,6 +224,7 @@ SINGULAR, NOT_FINITE = np.zeros((3, 3)), np.diag([1.0, np.inf, 2.0])
         ("eig", NOT_FINITE, "Array must not contain infs or NaNs"),
         ("eigvals", np.full((2, 3, 3), np.nan), "Array must not contain infs or NaNs"),
         ("svd", np.full((3, 3), np.nan), "SVD did not converge"),
+        ("svdvals", np.full((2, 3, 3), np.nan), "SVD did not converge"),
         ("eigvalsh", np.full((2, 3, 3), np.nan), "Eigenvalues did not converge"),
     ],
 )
@@ -234,6 +239,18 @@ def test_singular_systems(gpu):
     close(la.det(on_gpu(SINGULAR)), np.float64(0))
     sign, logarithm = la.slogdet(on_gpu(SINGULAR))
     assert (float(sign), float(logarithm)) == (0, -np.inf)
+
+
+def test_an_index_out_of_bounds_comes_first(gpu):
+    x = on_gpu(np.eye(3))
+    taken = xp.take(x, on_gpu(np.array([0, 1, 1])), axis=0)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.asarray(la.inv(taken))
+    wrong = xp.take(x, on_gpu(np.array([0, 1, 9])), axis=0) * 0
+    with pytest.raises(IndexError, match=r"^take: an index is out of bounds"):
+        np.asarray(la.inv(wrong))
+    with pytest.raises(IndexError, match=r"^take: an index is out of bounds"):
+        np.asarray(la.inv(wrong + 0))
 
 
 def test_errors_have_names(gpu, cusolver):

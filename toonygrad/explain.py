@@ -48,8 +48,8 @@ class ExplainedKernel:
     bytes_moved : bytes it reads and writes, each element once
     bytes_least : how many of them no schedule could spare: inputs read for the first time, results asked for
     how : "compiled", "interpreted" (an expression this small runs through NumPy) or "library"; for arrays on
-        a GPU "compiled for cuda:0", "copied on cuda:0" and so on, "library" (cuBLAS), or "on the host", where
-        there is neither
+        a GPU "compiled for cuda:0", "copied on cuda:0" and so on, "library" (NVIDIA's), or "on the host",
+        where there is neither
     """
 
     name: str

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.config import counters
 from toonygrad.runtime.device import Device, DeviceBuffer, host_window
@@ -49,11 +50,12 @@ def copy_into(target: DeviceBuffer, source: DeviceBuffer) -> None:
 
 
 def _step(target: DeviceBuffer, source: DeviceBuffer) -> Any:
-    key = (target.layout, source.strides)
+    aligned = not (target.address % VECTOR_BYTES or source.address % VECTOR_BYTES)
+    key = (target.layout, source.strides, aligned)
     if key not in _kept:
         if len(_kept) >= _MOST_KEPT:
             _kept.pop(next(iter(list(_kept))), None)
-        _kept[key] = _CopyKernel.made(target, source)
+        _kept[key] = _CopyKernel.made(target, source, aligned)
     return _kept[key]
 
 
@@ -71,8 +73,8 @@ class _CopyKernel:
         self._device, self._program = device, device.driver.program(device.number, 2, [call], {})
 
     @staticmethod
-    def made(target: DeviceBuffer, source: DeviceBuffer) -> _CopyKernel | None:
-        """The kernel; None where there is none for this layout."""
+    def made(target: DeviceBuffer, source: DeviceBuffer, aligned: bool) -> _CopyKernel | None:
+        """The kernel, with vectors if memory is aligned; None where there is none for this layout."""
         # As integers of the same size: nothing is converted, and NaNs keep their bits.
         itemsize = target.dtype.itemsize
         width = min(itemsize, 8)
@@ -103,13 +105,25 @@ class _CopyKernel:
             nodes=(),
             reason="copied",
         )
-        found = generate_cuda(kernel, vectors=False)
+        found = generate_cuda(kernel, vectors=True) if aligned else None
+        if found is None or not _has_aligned_vectors(found):
+            found = generate_cuda(kernel, vectors=False)
         return None if found is None else _CopyKernel(target.place, found)
 
     def run(self, target: DeviceBuffer, source: DeviceBuffer) -> None:
         """Launch it on the target and the source."""
         self._device.run(self._program, target.address, source.address)
         counters.kernels_launched += 1
+
+
+def _has_aligned_vectors(source: CudaSource) -> bool:
+    """Whether its vectors stand where they may, if all memory begins there."""
+    ordered = zip(source.parameters, source.arguments.ordered_pointers(), strict=False)
+    return not any(
+        offset * pointer.dtype.itemsize % VECTOR_BYTES
+        for parameter, ((_, _, offset), pointer) in ordered
+        if parameter.name in source.aligned
+    )
 
 
 def _through_host(target: DeviceBuffer, source: DeviceBuffer) -> None:

@@ -20,6 +20,7 @@ from toonygrad.runtime.cuda_solver import (
     Cusolver,
     CusolverEigen,
     is_batched,
+    is_rotated,
 )
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
@@ -237,9 +238,15 @@ def _singular(call: str, job: str, x: UOp) -> tuple[UOp, UOp, UOp]:
     real = dtypes.REAL_PART.get(x.dtype, x.dtype)
     parameters = (call, job)
     values = _several("gesvd", parameters, given, 0, real, (*stack, short))
-    of_long = (*stack, long if job == "A" else short, long)
-    first = _several("gesvd", parameters, given, 1, x.dtype, of_long)
+    in_one = is_rotated(given.shape)
+    rows = long if in_one or job == "A" else short
+    first = _several("gesvd", parameters, given, 1, x.dtype, (*stack, rows, long))
     second = _several("gesvd", parameters, given, 2, x.dtype, (*stack, short, short))
+    if in_one:
+        second = _conjugate(_transposed(second))
+        if job != "A" and long > short:
+            parts = tuple((0, 1, each) for each in (*stack, short, long))
+            first = UOp.new(Ops.SLICE, (first,), parts)
     if tall:
         return values, _transposed(first), _transposed(second)
     return values, second, first

@@ -43,8 +43,9 @@ _NAMES = {
     31: "CUSOLVER_STATUS_INVALID_WORKSPACE",
 }
 
-# Stacks of matrices up to this size go to the library in one call, larger ones one by one.
-MOST_BATCHED = 256
+# Stacks of matrices up to this size go to the library in one call, larger ones one by one; of singular values
+# what the library has for stacks takes no more.
+MOST_BATCHED, MOST_ROTATED = 256, 32
 
 _WORD, _BYTES = np.dtype(np.int32), np.dtype(np.uint8)
 
@@ -96,6 +97,11 @@ class Cusolver(Library):
             getattr(library, name).argtypes = (*whole, _ADDRESS, _INT, _ADDRESS)
             batched = getattr(library, f"cusolverDn{letter}potrfBatched")
             batched.argtypes = (_ADDRESS, _INT, _INT, _ADDRESS, _INT, _ADDRESS, _INT)
+            name, array = f"cusolverDn{letter}gesvdjBatched", (_ADDRESS, _INT)
+            rotated = (_ADDRESS, _INT, _INT, _INT, *array, _ADDRESS, *array, *array)
+            getattr(library, f"{name}_bufferSize").argtypes = (*rotated, _ADDRESS, _ADDRESS, _INT)
+            getattr(library, name).argtypes = (*rotated, _ADDRESS, _INT, _ADDRESS, _ADDRESS, _INT)
+        library.cusolverDnCreateGesvdjInfo.argtypes = (_ADDRESS,)
         self._handle, self._params = ctypes.c_void_p(), ctypes.c_void_p()
         status = library.cusolverDnCreate(ctypes.byref(self._handle))
         if status and status != _ALLOC_FAILED:
@@ -103,6 +109,8 @@ class Cusolver(Library):
         self._check(status)
         self._check(library.cusolverDnSetStream(self._handle, stream))
         self._check(library.cusolverDnCreateParams(ctypes.byref(self._params)))
+        self._rotations = ctypes.c_void_p()
+        self._check(library.cusolverDnCreateGesvdjInfo(ctypes.byref(self._rotations)))
         self._lock = threading.Lock()
 
     def run(
@@ -160,6 +168,28 @@ class Cusolver(Library):
         function = getattr(self._library, f"cusolverDn{_LETTERS[dtype]}potrfBatched")
         with self._lock:
             self._check(function(self._handle, triangle, size, places, size, info.address, many))
+
+    def rotated(
+        self,
+        device: Device,
+        dtype: np.dtype,
+        job: int,
+        size: tuple[int, int],
+        places: tuple[int, int, int, int],
+        info: DeviceBuffer,
+        many: int,
+    ) -> None:
+        """Singular values of small matrices, by rotations: `places` of the matrices, of the values, and of
+        vectors of the one side and the other."""
+        name, length, (height, width) = f"cusolverDn{_LETTERS[dtype]}gesvdjBatched", ctypes.c_int(), size
+        matrices, values, first, second = places
+        given = (self._handle, job, height, width, matrices, height, values, first, height, second, width)
+        with self._lock:
+            asked = (*given, ctypes.byref(length), self._rotations, many)
+            self._check(getattr(self._library, f"{name}_bufferSize")(*asked))
+            work = device.allocate((max(length.value, 1),), dtype)
+            run = (*given, work.address, length.value, info.address, self._rotations, many)
+            self._check(getattr(self._library, name)(*run))
 
     def orthogonal(
         self,
@@ -284,7 +314,11 @@ def factored(
         more = [pivots.address + step * number for number in range(len(calls))]
         device.asked(_opened(device, Cusolver).run, device, "Xgetrf", calls, info, more)
     if fails:
-        _raise_where(info, call, "Singular matrix")
+        for number, place in enumerate(info.array):
+            if place:  # the first pivot that is zero, or not a number
+                offset = (number * size * size + (int(place) - 1) * (size + 1)) * dtype.itemsize
+                if matrices.view(offset, (), ()).array == 0:
+                    raise np.linalg.LinAlgError(f"{call}: Singular matrix")
     return matrices, pivots
 
 
@@ -339,32 +373,57 @@ def hermitian_eigen(
     return values, matrices
 
 
+def is_rotated(shape: tuple[int, ...]) -> bool:
+    """Whether singular values of a stack are found in one call."""
+    return size_of(shape[:-2]) > 1 and max(shape[-2:]) <= MOST_ROTATED
+
+
 def singular(
     device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...]
 ) -> tuple[DeviceBuffer, ...]:
     """Singular values of matrices with at least as many columns as rows; of the longer side's vectors those
-    of `job` ("A"ll, "S"ome, "N"one) as rows, and those of the shorter side."""
+    of `job` ("A"ll, "S"ome, "N"one) as rows, and those of the shorter side.
+
+    Where `is_rotated` says so, all of the longer side's, and conjugates of the shorter side's as rows.
+    """
     call, job = parameters
     matrices = _copied(sources[0])
     *stack, short, long = matrices.shape
     info, dtype = _info(device, matrices), matrices.dtype
     real = dtypes.REAL_PART.get(dtype, dtype)
     values = device.allocate((*stack, short), real)
-    rows = {"A": long, "S": short, "N": 1}[job]
+    in_one = is_rotated(matrices.shape)
+    rows = long if in_one else {"A": long, "S": short, "N": 1}[job]
     of_long = device.allocate((*stack, rows, long), dtype)
+    if in_one:
+        of_short = device.allocate((*stack, short, short), dtype)
+        places = matrices.address, values.address, of_long.address, of_short.address
+        job_number = _NO_VECTORS if job == "N" else _VECTORS
+        library = _opened(device, Cusolver)
+        many = size_of(tuple(stack))
+        device.asked(library.rotated, device, dtype, job_number, (long, short), places, info, many)
+        _raise_where(info, call, "SVD did not converge")
+        return _finite(values, call), of_long, of_short
     of_short = device.allocate((*stack, short, short) if job != "N" else (*stack, 1, short), dtype)
     kind, letter = _TYPES[dtype], ord(job)
-    places = zip(_addresses(matrices), _addresses(values, 1), _addresses(of_long), _addresses(of_short))
+    every = zip(_addresses(matrices), _addresses(values, 1), _addresses(of_long), _addresses(of_short))
     calls = [
         (
             *(letter, letter, long, short, kind, matrix, long, _TYPES[real], value),
             *(kind, first, long, kind, second, short, kind),
         )
-        for matrix, value, first, second in places
+        for matrix, value, first, second in every
     ]
     device.asked(_opened(device, Cusolver).run, device, "Xgesvd", calls, info)
     _raise_where(info, call, "SVD did not converge")
-    return values, of_long, of_short
+    return _finite(values, call), of_long, of_short
+
+
+def _finite(values: DeviceBuffer, call: str) -> DeviceBuffer:
+    """Singular values; LinAlgError where there are none, of which the library says nothing."""
+    if np.isnan(values.array).any():
+        raise np.linalg.LinAlgError(f"{call}: SVD did not converge")
+    return values
 
 
 def reflected(
