@@ -70,6 +70,21 @@ def test_temporaries_share_memory(gpu):
     del result
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_results_have_the_memory_they_had_in_whatever_order_it_came_back(gpu, backwards):
+    x = on_gpu()
+
+    def addresses() -> list[int]:
+        results = [x + k for k in range(5)]
+        xp.realize(*results)
+        found = [realized(each).address for each in results]
+        while results:
+            results.pop(0 if backwards else -1)
+        return found
+
+    assert addresses() == addresses() == addresses()
+
+
 def test_library_calls_stand_between_programs(programs):
     x = on_gpu()
     product = xp.matmul(x + 1, xp.permute_dims(x * 2, (1, 0))) - 1

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -303,7 +305,8 @@ class ProgramStep(RunStep):
         results = [place for place in own.values() if place.given.kind == "block"]
         # The blocks that outlive a run.
         results += [place for place, _ in self._aligned.checks]
-        self._lasting = tuple(dict.fromkeys(place.given.slot for place in results))
+        sizes = {place.given.slot: self._aligned.blocks[place.given.slot].layout.size for place in results}
+        self._lasting = tuple(sorted(sizes, key=sizes.__getitem__))
         # The slots it fills: which of those or which slot has the memory, the first byte, and the layout.
         self._results, self._views = [], []
         for n, (given, offset, layout) in own.items():
@@ -410,7 +413,11 @@ class ProgramStep(RunStep):
             except IndexError:
                 address = device.fresh(layout)
             blocks.append(Memory(device, address, size))
-            given.append(address)
+        for start, stop in form.alike:
+            # In whatever order blocks came back, each is the same result's again: nothing new for a graph.
+            blocks[start:stop] = sorted(blocks[start:stop], key=_address)
+        for memory in blocks:
+            given.append(memory.address)
         passing, first = form.passing, len(given)
         try:
             for size, layout in passing:
@@ -472,13 +479,17 @@ class ProgramStep(RunStep):
         return steps
 
 
+_address = attrgetter("address")
+
+
 class _Form:
     """A program for memory that is aligned in one way, with its kernels loaded.
 
     Attributes
     ----------
     numbers : for each number it is given the slot, and of a complex one the part
-    lasting, passing : size and layout of the blocks that outlive a run, and of those that don't
+    lasting, passing : size and layout of the blocks that outlive a run, by size, and of those that don't
+    alike : where several that outlive a run have one size, the first of them and the one behind the last
     launches, nbytes : what counters count
     """
 
@@ -507,6 +518,8 @@ class _Form:
         self.numbers = [(number.slot, number.part) for number in numbers]
         layouts = [block.layout for block in written.blocks]
         self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
+        together = [list(each) for _, each in groupby(range(len(lasting)), lambda k: self.lasting[k][0])]
+        self.alike = [(each[0], each[-1] + 1) for each in together if len(each) > 1]
         self.passing = [(layouts[number].size, layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
