@@ -172,8 +172,8 @@ def eig(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
     turn = _expand(turn, x.shape)
     zero = UOp.const(0, x.dtype)
     first, second = UOp.new(Ops.LT, (zero, turn)), UOp.new(Ops.LT, (turn, zero))
-    real = second.where(_shifted(vectors, -1), vectors)
-    imaginary = first.where(_shifted(vectors, 1), second.where(-vectors, zero))
+    real = second.where(_neighbours(vectors, -1, number), vectors)
+    imaginary = first.where(_neighbours(vectors, 1, number), second.where(-vectors, zero))
     return _transposed(UOp.new(Ops.COMPLEX, (real, imaginary)))
 
 
@@ -321,17 +321,10 @@ def _triangle(node: UOp, upper: bool) -> UOp:
     return inside.where(node, 0)
 
 
-def _shifted(rows: UOp, by: int) -> UOp:
-    """Each row's neighbour, so many rows on; anything where there is none."""
-    *stack, size, _ = rows.shape
-    if size == 1:
-        return rows
-    whole = [(0, 1, each) for each in rows.shape]
-
-    def part(start: int, count: int) -> UOp:
-        parts = list(whole)
-        parts[len(stack)] = (start, 1, count)
-        return UOp.new(Ops.SLICE, (rows,), tuple(parts))
-
-    pieces = (part(1, size - 1), part(0, 1)) if by > 0 else (part(size - 1, 1), part(0, size - 1))
-    return UOp.new(Ops.CONCAT, pieces, len(stack))
+def _neighbours(rows: UOp, by: int, number: Any) -> UOp:
+    """Of each row the one so many further on; some row where there is none."""
+    axis = len(rows.shape) - 2
+    place = UOp.new(Ops.IOTA, (), ((rows.shape[axis],), 0)) + by
+    place = UOp.new(Ops.MAXIMUM, (place, UOp.const(0, dtypes.int64)))
+    place = UOp.new(Ops.MINIMUM, (place, number(rows.shape[axis] - 1, dtypes.int64)))
+    return UOp.new(Ops.GATHER, (rows, place), ((axis,), axis, "eig"))
