@@ -247,6 +247,15 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
     assert len(texts(softmax, [(100, 401), (3, 4093), (5000, 66), (7, 2)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 4000), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
+    # Seven chunks, or six, or forty.
+    for function in (xp.sum, xp.max):
+        combining = [
+            source.text
+            for size in (210_000, 196_608, 1_300_000)
+            for source in sources(function, np.ones(size, np.float32))
+            if source
+        ]
+        assert len(combining) == 3 and len(set(combining)) == 1
 
 
 # -- transposed operands -------------------------------------------------------------------------------------
@@ -320,9 +329,7 @@ def test_scans_of_neighbouring_rows() -> None:
 SMALL_TILES = {"BLOCK": 128, "VECTORS": 1, "GROUP": 4, "ENOUGH_ROWS": 4}
 
 
-@pytest.mark.parametrize(
-    "shape", [(1030,), (9000,), (3, 1100), (1100, 2), (2, 1036, 1), (2, 0)], ids=str
-)
+@pytest.mark.parametrize("shape", [(1030,), (9000,), (3, 1100), (1100, 2), (2, 1036, 1), (2, 0)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "complex64"])
 @pytest.mark.parametrize("vectors", [True, False])
 def test_tiles_side_by_side(shape: tuple[int, ...], dtype: str, vectors: bool) -> None:
