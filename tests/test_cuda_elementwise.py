@@ -157,11 +157,23 @@ def written(u: Any) -> Any:
         lambda u: xp.reshape(u, (2, u.shape[0] // 2, -1))[:, 1:, 1:] + u[0, 0],
         lambda u: xp.concat([u[:, 2:], u + 1, u[:, :3]], axis=1),
     ],
-    ids=["around", "written", "square", "roll", "rolled far", "row", "flip", "strided", "types", "complex", "rows"]
+    ids=[
+        "around",
+        "written",
+        "square",
+        "roll",
+        "rolled far",
+        "row",
+        "flip",
+        "strided",
+        "types",
+        "complex",
+        "rows",
+    ]
     + ["guards", "three", "concatenated"],
 )
 @pytest.mark.parametrize("shape", [(6, 64), (8, 67), (4, 130), (40, 5)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "int8", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_patches(function: Callable[..., Any], shape: tuple[int, ...], dtype: str) -> None:
     for vectors in (True, False):
         for found, meant in zip(*both(function, numbers(shape, dtype), vectors=vectors)):
@@ -189,7 +201,11 @@ def test_a_stencil_reads_what_it_shares_once() -> None:
     assert loads(written, u) == (4, 4, 2)
     # Where the result's rows are a multiple of two only, some vectors have as many.
     assert loads(around, u) == (6, 4, 4)
-    assert loads(lambda u: xp.roll(u, 1, axis=0) + xp.roll(u, -1, axis=0) + xp.roll(u, 1, axis=1), u) == (4, 2, 2)
+    assert loads(lambda u: xp.roll(u, 1, axis=0) + xp.roll(u, -1, axis=0) + xp.roll(u, 1, axis=1), u) == (
+        4,
+        2,
+        2,
+    )
     assert loads(lambda u, v: u + v, u, u[0]) == (2, 0, 1)
     assert loads(lambda u, v: u + v, u[:, :127], u[0, :127]) == (1, 4, 1)
     assert loads(lambda u: u[1:] + u[:-1], u[0]) == (1, 1, 1)

@@ -605,8 +605,8 @@ def test_long_scans_run_in_tiles(gpu, small_tiles, shape, dtype):
     assert_array_equal(again, np.cumsum(array * 2, axis=-1))
 
 
-def test_indices_are_checked_where_scans_run_in_chunks(gpu, small_chunks):
-    x, k = on_gpu(np.arange(700.0)), on_gpu(np.arange(700) + 1)
+def test_indices_are_checked_where_scans_run_in_tiles(gpu, small_tiles):
+    x, k = on_gpu(np.arange(1100.0)), on_gpu(np.arange(1100) + 1)
     with pytest.raises(IndexError, match="out of bounds"):
         np.asarray(xp.cumulative_sum(xp.take(x, k)))
 
@@ -689,3 +689,15 @@ def test_gpus_are_never_mixed_silently(gpu, call):
     x, y = on_gpu(np.ones((3, 3))), on_gpu(np.ones((3, 3)), "cuda:1")
     with pytest.raises(ValueError, match=r"operands are on cuda:0 and cuda:1; bring them to one device"):
         call(x, y)
+
+
+def test_running_totals_of_running_totals_are_two_kernels(gpu):
+    array = np.random.default_rng(0).integers(-9, 9, (40, 70))
+    x = on_gpu(array)
+    before = counters_snapshot()
+    result = xp.cumulative_sum(xp.cumulative_sum(x, axis=1) * 2, axis=1)
+    both = xp.cumulative_sum(result, axis=0) + result
+    meant = 2 * np.cumsum(np.cumsum(array, 1), 1)
+    assert_array_equal(np.asarray(both), np.cumsum(meant, 0) + meant)
+    done = counters_snapshot() - before
+    assert (done.host_steps, done.kernels_launched) == (0, 3)

@@ -53,7 +53,8 @@ def test_wheel_says_what_pyproject_says(wheel):
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     assert set(metadata.get_all("Provides-Extra")) == {
-        *("test", "conformance", "examples", "bench", "cuda", "dev")
+        *("test", "conformance", "examples", "bench", "dev"),
+        *("cuda", "cuda-fft", "cuda-linalg", "cuda-sort"),
     }
 
 

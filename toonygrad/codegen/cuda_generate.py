@@ -106,7 +106,10 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
     values = [store.value for store in body.stores]
     if 0 in body.extents.values():
         return None
-    if any(node.op is Ops.SCAN for node in toposort(*values)):
+    scans = [node for node in toposort(*values) if node.op is Ops.SCAN]
+    if any(node.op is Ops.SCAN for scan in scans for node in toposort(*scan.src)):
+        return None
+    if scans:
         return ThreadScan(body).nest() if across(body) else ThreadLookback(body, vectors=vectors).nest()
     if body.reduces:
         columns = runs_along_columns(body) and fits(body)

@@ -1,10 +1,10 @@
 """Running combinations along rows on a GPU, in one pass: threads take neighbouring vectors, tile after tile.
 
 Within a tile lanes of a warp hand on what they have by shuffles, warps through shared memory, and the tile's
-total is carried to the next. Where rows are few, tiles run side by side, one a block. Each publishes its total,
-the last of every group the group's, and so on for groups of groups; what stands before a tile is put together of
-those, always in the same way, so that no bit depends on which block came first. cuda_generate.py builds
-`ThreadLookback`.
+total is carried to the next. Where rows are few, tiles run side by side, one a block. Each publishes its
+total, the last of every group the group's, and so on for groups of groups; what stands before a tile is put
+together of those, always in the same way, so that no bit depends on which block came first. cuda_generate.py
+builds `ThreadLookback`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from toonygrad.uop.ops import Ops
 
 # The longest vector, in elements; vectors of a thread; the most shared memory that a tile is kept in.
 WIDE, VECTORS, MOST_SHARED = 4, 8, 40 << 10
-# Blocks that run at once where tiles wait for one another, which takes some microseconds: of a copy's speed 64 M
-# elements reach 0.52 with two of them, 0.76 with four.
+# Blocks that run at once where tiles wait for one another, which takes some microseconds: of a copy's speed
+# 64 M elements reach 0.52 with two of them, 0.76 with four.
 RESIDENT = 4
 # Rows that fill a GPU without tiles side by side, and the fewest tiles that are worth the waiting.
 ENOUGH_ROWS, FEWEST_TILES = 512, 2
@@ -45,8 +45,8 @@ GROUP = WARP
 
 @dataclass
 class ThreadLookback(ThreadScanning):
-    """Threads along x share a row, rows lie along the grid's x; with tiles side by side those of a row lie there
-    one after the other.
+    """Threads along x share a row, rows lie along the grid's x; with tiles side by side those of a row lie
+    there one after the other.
 
     Attributes
     ----------
@@ -96,16 +96,16 @@ class ThreadLookback(ThreadScanning):
         carried = {node: variable(self.name("carried"), dtype) for node, dtype in self.dtypes.items()}
         statements += [assign(carry, identity(node.arg, carry.dtype)) for node, carry in carried.items()]
         tile = range_("tile")
-        size = thread("threads_x") * (self._vectors * self._width)
-        tiles = quotient(self._end + (size - 1), size)
-        statements.append(loop(tile, ZERO, tiles, self._tiled(tile * size, carried)))
+        step = thread("threads_x") * (self._vectors * self._width)
+        count = quotient(self._end + (step - 1), step)
+        statements.append(loop(tile, ZERO, count, self._tiled(tile * step, carried)))
         grid = (blocks(self.rows, high), 1, 1)
         return self.made(statements, grid, (self._threads, high, 1), tuple(self.aligned))
 
     # -- sizes -----------------------------------------------------------------------------------------------
 
     def _choose(self) -> None:
-        """The width of a thread's vectors, how many it has, and how many threads a row: of the shape alone."""
+        """The width of a thread's vectors, how many it has, and the threads of a row: of the shape alone."""
         largest = max((node.dtype.itemsize for node in self._read), default=4)
         self._width = min(WIDE, VECTOR_BYTES // largest)
         self._whole = (
@@ -150,8 +150,8 @@ class ThreadLookback(ThreadScanning):
     # -- a tile ----------------------------------------------------------------------------------------------
 
     def _tiled(self, base: UOp, carried: Mapping[UOp, UOp] | None) -> list[UOp]:
-        """Statements for the tile from `base` on. What stands before it is in `carried`, which then holds what
-        stands before the next; or else it is put together of what other blocks publish.
+        """Statements for the tile from `base` on. What stands before it is in `carried`, which then holds
+        what stands before the next; or else it is put together of what other blocks publish.
         """
         self._first, self._full = variable("first"), variable("full", dtypes.bool_)
         width, count = self._width, self._vectors
@@ -371,11 +371,11 @@ class ThreadLookback(ThreadScanning):
                 continue
             self.aligned[element.src[0].arg[0]] = None
             length = min(self._width, VECTOR_BYTES // value.dtype.itemsize)
-            number = None if length * value.dtype.itemsize == VECTOR_BYTES else length
+            several = None if length * value.dtype.itemsize == VECTOR_BYTES else length
             for part in range(0, self._width, length):
                 target, index, _ = self._stores(store, place + part if part else place, value)[0].src
                 held = UOp.const(part, dtypes.INDEX)
-                together.append(UOp.new(Ops.STORE_VECTOR, (target, index, array, held), number))
+                together.append(UOp.new(Ops.STORE_VECTOR, (target, index, array, held), several))
         some = unrolled(m, self._width, [only_if(place + m < self._end, single)])
         full, rest = self._full, ~self._full
         if not self.side_by_side:

@@ -40,8 +40,8 @@ from toonygrad.uop.shape import size_of
 # elements. Of a copy's speed one vector a thread reaches 1.00, one element 0.79 and four 1.00; a stencil 0.94
 # with vectors, 0.98 with two rows of them, 0.89 with four rows of single elements.
 HIGH, HIGH_SINGLE, MOST_OPERATIONS, SHORTEST = 2, 4, 1024, 4
-# Elements of one row that a thread has where memory is read at places that are computed: as many reads wait for
-# memory side by side.
+# Elements of one row that a thread has where memory is read at places that are computed: as many reads wait
+# for memory side by side.
 GATHERED = 8
 # Blocks of a stencil that are to fit a multiprocessor.
 RESIDENT: int | None = 4
@@ -133,7 +133,7 @@ def patch(body: Body, vectors: bool) -> Patch | None:
 
 
 def _gathers(values: Sequence[UOp], column: UOp) -> bool:
-    """Whether memory is read where an index leads that is computed from what else is read, or from positions."""
+    """Whether memory is read where an index leads that is computed."""
     known = (Ops.RANGE, Ops.PIECEWISE)
     atoms = (a for use in reads(values) for a, _ in use.terms if a.op not in known)
     return any(column in toposort(atom) for atom in atoms)
@@ -144,7 +144,7 @@ def _height(body: Body, row: UOp | None, most: int) -> int:
 
 
 def _best(patch: Patch) -> Patch | None:
-    """Of patches that begin elsewhere the one with the fewest loads and stores, if results come in vectors."""
+    """Of patches that begin elsewhere the one with the fewest accesses, if results come in vectors."""
     starts = {
         (window.first + along) % patch.width
         for window in patch.windows
@@ -399,7 +399,10 @@ class _Held:
         for row in self._rows:
             elements = window.needed(row, self._patch.width, self._patch.height)
             builder._stand_at(UOp.const(row, dtypes.INDEX) if row else ZERO, ZERO)
-            atoms = builder.concrete(*(a for a, _ in window.terms), builder._column)
+            ranges = [a for a, _ in window.terms]
+            plain = all(a.op is Ops.RANGE for a in ranges)
+            atoms = [builder.atoms[a] for a in ranges] if plain else builder.concrete(*ranges)
+            atoms.append(builder.atoms[builder._column])
             steps = [*(c for _, c in window.terms), window.step]
             start = builder.arguments.flat(window.output, window.array, zip(atoms, steps, strict=True))
             for along, length in window.pieces(elements, self._shift, self._length):

@@ -1,8 +1,8 @@
 """Running combinations on a GPU: what all forms share, and the one for rows that are neighbours in memory.
 
 There each thread has a row, which it goes through one element after the other. Where rows are few, chunks of
-them run side by side: one kernel takes the chunks' totals, the plan scans those, and another kernel stores from
-what stands before each chunk. cuda_generate.py asks `scan_nest`; cuda_lookback.py has the other form.
+them run side by side: one kernel takes the chunks' totals, the plan scans those, and another kernel stores
+from what stands before each chunk. cuda_generate.py asks `across`; cuda_lookback.py has the other form.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
 
-# Neighbouring rows from which on each has a thread; the elements that one reads at once; the threads that fill
-# a GPU, and the least elements of a chunk.
+# Neighbouring rows from which on each has a thread; the elements that one reads at once; the threads that
+# fill a GPU, and the least elements of a chunk.
 ROWS_ACROSS, TOGETHER, ENOUGH_THREADS, LEAST_CHUNK = 32, 8, 1 << 18, 64
 
 
@@ -51,8 +51,8 @@ class ThreadScanning(ThreadReducing):
 
     @property
     def in_parts(self) -> bool:
-        """Whether a row may be combined in parts: a product of floats may leave their range in a part although
-        no running product does.
+        """Whether a row may be combined in parts: a product of floats may leave their range in a part
+        although no running product does.
         """
         return all(node.arg is not Ops.MUL or node.dtype.kind != "f" for node in self.scans)
 
@@ -90,7 +90,9 @@ class ThreadScan(ThreadScanning):
         size = self._chunk()
         if not size:
             return self._made(0, storing=True)
-        carries = [ThreadCarry(node.arg, self.dtypes[node], self.rows, self._chunks(size)) for node in self.scans]
+        carries = [
+            ThreadCarry(node.arg, self.dtypes[node], self.rows, self._chunks(size)) for node in self.scans
+        ]
         totals = ThreadScan(self.body)._made(size, storing=False)
         return replace(self._made(size, storing=True), carries=tuple(carries), totals=totals)
 

@@ -110,8 +110,10 @@ class Window:
         return sorted(found)
 
     def pieces(self, elements: Sequence[int], shift: int, length: int) -> Iterator[tuple[int, int]]:
-        """First element and length of the loads or stores that cover elements: vectors where more than half of
-        one is needed and no memory is read but between the first and the last, or where it writes only these.
+        """First element and length of the loads or stores that cover elements.
+
+        They are vectors where more than half of one is needed and no memory is read but between the first and
+        the last, or where all of it is to be written.
 
         Parameters
         ----------
@@ -171,7 +173,7 @@ def sharing(found: Iterable[Window]) -> bool:
 
 
 class Stretch(NamedTuple):
-    """The values of a range for which something holds: from `begin` on up to `end`, None where it has none."""
+    """The values of a range for which something holds: from `begin` on, up to `end`, where it has these."""
 
     over: UOp
     begin: UOp | None
@@ -179,8 +181,8 @@ class Stretch(NamedTuple):
 
 
 def settled(body: Body, row: UOp | None, column: UOp) -> tuple[list[UOp], list[Stretch]]:
-    """What is stored, with shifts that depend on a row or column as they are for most, where that is near; and
-    for which rows and columns they are so.
+    """What is stored, with shifts that depend on a row or column as they are for most; and for which rows and
+    columns they are so. Shifts by far stay.
     """
     values = [store.value for store in body.stores]
     replaced: dict[UOp, UOp] = {}

@@ -211,11 +211,12 @@ class _Writer:
                 self._line(depth, f"{target.arg[0]} = {word}({self._text(value, depth)}, {lanes})")
                 self._forget({target})
             elif statement.op is Ops.PUBLISH:
-                words, place, value = statement.src
-                self._line(depth, f"publish({words.arg[0]}, {self._text(place, depth)}, {self._text(value, depth)})")
+                words, *rest = statement.src
+                given = ", ".join([words.arg[0], *(self._text(one, depth) for one in rest)])
+                self._line(depth, f"publish({given})")
             elif statement.op is Ops.AWAIT:
-                target, words, place = statement.src
-                awaited = f"awaited_{target.dtype}({words.arg[0]}, {self._text(place, depth)})"
+                target, words, where = statement.src
+                awaited = f"awaited_{target.dtype}({words.arg[0]}, {self._text(where, depth)})"
                 self._line(depth, f"{target.arg[0]} = {awaited}")
                 self._forget({target})
             elif statement.op is Ops.BARRIER:

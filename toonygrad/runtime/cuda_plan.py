@@ -236,15 +236,9 @@ def _with_copied_arguments(roots: Mapping[UOp, str], on_host: frozenset[int]) ->
 
 def cuda_source(step: Step) -> CudaSource | None:
     """The kernel that runs a step on a GPU; None where it runs on the host."""
-    if not isinstance(step, Kernel) or not all(map(_some, step.writes)) or _scans_a_scan(step):
+    if not isinstance(step, Kernel) or not all(map(_some, step.writes)):
         return None
     return generate_cuda(step)
-
-
-def _scans_a_scan(kernel: Kernel) -> bool:
-    """Whether running totals are totalled again in one kernel, which has no form on a GPU."""
-    scans = [node for node in toposort(*(output.value for output in kernel.outputs)) if node.op is Ops.SCAN]
-    return any(node.op is Ops.SCAN for scan in scans for node in toposort(*scan.src))
 
 
 def _some(node: UOp) -> bool:

@@ -110,6 +110,7 @@ class Trace:
         self._work: dict[UOp, int] = {}
         self._piecewise: dict[UOp, Piecewise] = {}
         self._shifts: dict[tuple, tuple[UOp, ...]] = {}
+        self._scans: dict[UOp, UOp] = {}
 
     # -- ranges ----------------------------------------------------------------------------------------------
 
@@ -291,7 +292,15 @@ class Trace:
         op, axis = node.arg
         body = yield node.src[0], indices
         over = _in_order(indices[axis])
-        return UOp.new(Ops.SCAN, (body, *over), op) if over else body
+        if not over:
+            return body
+        if self.threads is not None:
+            for inner in toposort(body):
+                if inner.op is Ops.SCAN:
+                    self._boundary(self._scans[inner], "what is combined of it is another kernel's")
+        value = UOp.new(Ops.SCAN, (body, *over), op)
+        self._scans[value] = node
+        return value
 
     def _pieced(self, node: UOp, indices: Indices) -> Steps:
         """The value of a CONCAT of slices of one node: that node's at indices that are shifted by pieces."""

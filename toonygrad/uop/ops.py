@@ -185,7 +185,9 @@ class Ops:
     )
     # Between the blocks of a grid, through words of uint64 that were zero before.
     PUBLISH = Op(3, "statement", "src[2] can be awaited as element src[1] of POINTER src[0]")
-    AWAIT = Op(3, "statement", "VARIABLE src[0] becomes what is published as element src[2] of POINTER src[1]")
+    AWAIT = Op(
+        3, "statement", "VARIABLE src[0] becomes what is published as element src[2] of POINTER src[1]"
+    )
     SINK = Op(None, "statement", "statements in order: a kernel's body", arg="None, or CUDA: blocks at once")
 
     @classmethod
