@@ -247,6 +247,15 @@ def test_a_row_of_another_shape_takes_the_same_text() -> None:
     assert len(texts(softmax, [(100, 401), (3, 4093), (5000, 66), (7, 2)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=1), [(1000, 400), (1000, 4000), (5000, 20)])) == 1
     assert len(texts(lambda x: xp.sum(x, axis=0), [(10, 4000), (600, 800), (512, 40)])) == 1
+    # Seven chunks, or six, or forty.
+    for function in (xp.sum, xp.max):
+        combining = [
+            source.text
+            for size in (210_000, 196_608, 1_300_000)
+            for source in sources(function, np.ones(size, np.float32))
+            if source
+        ]
+        assert len(combining) == 3 and len(set(combining)) == 1
 
 
 # -- transposed operands -------------------------------------------------------------------------------------

@@ -102,6 +102,9 @@ class ThreadRows(ThreadReducing, Rows):
         self._choose(stages, waiting, len(drafts), rows)
         first = stages[0][0].src[1]
         chunks = blocks(body.extents[first], self.chunk_length) if self.chunk_length else 0
+        if rows == 1:
+            # As many, some of them empty, as one kernel combines by vectors, whatever the type.
+            chunks = -(-chunks // VECTOR_BYTES) * VECTOR_BYTES
         # Warps of several rows would need shared memory for each.
         high = BLOCK // self.threads if body.outer and self.threads <= WARP else 1
         statements = self._row(rows, bool(chunks))
@@ -109,8 +112,9 @@ class ThreadRows(ThreadReducing, Rows):
         if chunks:
             chunk, start, stop = variable("part"), variable("start"), variable("stop")
             size = self.arguments.size("chunk", self.chunk_length)
-            end = (start + size).alu(Ops.MINIMUM, self._count(first))
-            statements += [assign(chunk, thread("block_x")), assign(start, chunk * size), assign(stop, end)]
+            count = self._count(first)
+            begin, end = (place.alu(Ops.MINIMUM, count) for place in (chunk * size, start + size))
+            statements += [assign(chunk, thread("block_x")), assign(start, begin), assign(stop, end)]
             bounds = (start, stop)
         for stage in stages:
             over = stage[0].src[1:]
