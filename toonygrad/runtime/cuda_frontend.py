@@ -75,7 +75,7 @@ def _unroll(kernel: ir.Function) -> None:
     """Turn the marks of the word `unrolled` into metadata of the loops they stand in."""
     loops = _loops(kernel)
     for body in kernel.blocks:
-        marks = [instruction for instruction in body.instructions if _is_mark(instruction)]
+        marks = [instruction for instruction in body.instructions if _calls(instruction, cuda.UNROLLED)]
         for mark in marks:
             body.instructions.remove(mark)
             around = [loop for loop in loops if body.name in loop.inside]
@@ -97,15 +97,15 @@ def _resident(kernel: ir.Function) -> int | None:
     found = None
     for body in kernel.blocks:
         for instruction in list(body.instructions):
-            if isinstance(instruction, ir.CallInstr) and instruction.callee.name == cuda.RESIDENT:
+            if _calls(instruction, cuda.RESIDENT):
                 body.instructions.remove(instruction)
                 found = instruction.args[0].constant
     return found
 
 
-def _is_mark(instruction: ir.Instruction) -> bool:
+def _calls(instruction: ir.Instruction, name: str) -> bool:
     called = instruction.callee if isinstance(instruction, ir.CallInstr) else None
-    return isinstance(called, ir.Function) and called.name == cuda.UNROLLED
+    return isinstance(called, ir.Function) and called.name == name
 
 
 class _Loop(NamedTuple):
