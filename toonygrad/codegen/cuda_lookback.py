@@ -34,8 +34,8 @@ from toonygrad.uop.ops import Ops
 
 # The longest vector, in elements; vectors of a thread; the most shared memory that a tile is kept in.
 WIDE, VECTORS, MOST_SHARED = 4, 8, 40 << 10
-# Blocks that run at once where tiles wait for one another, which takes some microseconds: of a copy's speed
-# 64 M elements reach 0.52 with two of them, 0.76 with four.
+# Blocks that are to run at once, since tiles wait for memory and for one another some microseconds: of a
+# copy's speed 64 M elements reach 0.52 with two of them, 0.76 with four.
 RESIDENT = 4
 # Rows that fill a GPU without tiles side by side, and the fewest tiles that are worth the waiting.
 ENOUGH_ROWS, FEWEST_TILES = 512, 2
@@ -100,7 +100,7 @@ class ThreadLookback(ThreadScanning):
         count = quotient(self._end + (step - 1), step)
         statements.append(loop(tile, ZERO, count, self._tiled(tile * step, carried)))
         grid = (blocks(self.rows, high), 1, 1)
-        return self.made(statements, grid, (self._threads, high, 1), tuple(self.aligned))
+        return self.made(statements, grid, (self._threads, high, 1), tuple(self.aligned), RESIDENT)
 
     # -- sizes -----------------------------------------------------------------------------------------------
 
