@@ -12,6 +12,7 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 import numpy as np
@@ -155,19 +156,29 @@ class FakeDriver(Driver):
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         arguments: int,
+        inside: Sequence[int] = (),
     ) -> None:
+        """With `inside`, an address for each argument: a pointer's is in its memory, where pointer and index
+        lead together.
+        """
         assert number == self._thread.number
         text, name, parameters = kernel
         self.launches.append(name)
         places = (ctypes.c_int64 * len(parameters)).from_address(arguments)
-        given = [self._argument(number, parameter, place) for parameter, place in zip(parameters, places)]
+        given = [
+            self._argument(number, parameter, place, of)
+            for parameter, place, of in zip_longest(parameters, places, inside)
+        ]
         self._queue.append(lambda: simulate(text, name, parameters, grid, block, [make() for make in given]))
 
-    def _argument(self, number: int, parameter: Parameter, place: int) -> Callable[[], Any]:
+    def _argument(
+        self, number: int, parameter: Parameter, place: int, inside: int | None
+    ) -> Callable[[], Any]:
         if parameter.kind == "pointer":
             address = ctypes.c_int64.from_address(place).value
-            assert self.device_of(address) == number, "a kernel is given memory of another device"
-            return lambda: self._pointer(address, parameter.dtype)
+            of = address if inside is None else inside
+            assert self.device_of(of) == number, "a kernel is given memory of another device"
+            return lambda: self._pointer(address, parameter.dtype, of)
         dtype = np.dtype(np.int64) if parameter.kind == "integer" else parameter.dtype
         value = np.frombuffer(ctypes.string_at(place, dtype.itemsize), dtype)[0]
         return lambda: value
@@ -178,8 +189,8 @@ class FakeDriver(Driver):
                 return memory
         raise AssertionError(f"{nbytes} bytes at {address} aren't those of one allocation")
 
-    def _pointer(self, address: int, dtype: np.dtype) -> Memory:
-        memory = self._found(address, 0)
+    def _pointer(self, address: int, dtype: np.dtype, inside: int) -> Memory:
+        memory = self._found(inside, 0)
         dtype = np.dtype(np.uint8) if dtype == np.bool_ else dtype
         offset, rest = divmod(address - memory.ctypes.data, dtype.itemsize)
         assert not rest, "a pointer is not aligned to its elements"
@@ -262,7 +273,6 @@ class FakeProgram:
         assert len(given) == self._values
         if os.getpid() != self._process:
             return FORKED
-        self._driver.use(self._number)
         every = (0, *given)
         if any((every[which] % VECTOR_BYTES != 0) != bent for which, bent in self._alignments.items()):
             return UNALIGNED
@@ -274,7 +284,8 @@ class FakeProgram:
                 continue
             first = values.buffer_info()[0]
             places = array("q", [first + 8 * k for k in range(len(values))])
-            self._driver.launch(self._number, kernel, grid, block, places.buffer_info()[0])
+            inside = [every[which] for which, _ in arguments]
+            self._driver.launch(self._number, kernel, grid, block, places.buffer_info()[0], inside)
         return 0
 
 

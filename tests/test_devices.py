@@ -611,6 +611,14 @@ def test_indices_are_checked_where_scans_run_in_tiles(gpu, small_tiles):
         np.asarray(xp.cumulative_sum(xp.take(x, k)))
 
 
+@pytest.mark.parametrize("shift", [0, 1, -1, 5, 40])
+@pytest.mark.parametrize("shape", [(1, 3), (5, 4), (33, 34)])
+def test_rolling_over_all_axes(gpu, shape, shift):
+    """Pointers of pieces lie outside the memory, and indices lead back."""
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    assert_array_equal(np.asarray(xp.roll(on_gpu(array), shift)), np.roll(array, shift))
+
+
 # -- several GPUs ----------------------------------------------------------------------------------
 
 
