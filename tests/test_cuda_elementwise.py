@@ -217,7 +217,15 @@ def test_a_stencil_reads_what_it_shares_once() -> None:
 # -- PTX -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
+# Of each kind one, and of floats both.
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        dtypes.bool_,
+        *(np.dtype(name) for name in ("int8", "uint32", "int64", "float32", "float64", "complex128")),
+    ],
+    ids=str,
+)
 def test_every_function_compiles(dtype: np.dtype) -> None:
     compiled = []
     for name in elementwise.__all__:

@@ -80,8 +80,7 @@ def test_reductions(shape: tuple[int, ...], dtype: str) -> None:
             assert_array_equal(found, meant)
 
 
-@pytest.mark.parametrize("vectors", [True, False])
-@pytest.mark.parametrize("dtype", ["float64", "complex64"])
+@pytest.mark.parametrize(("dtype", "vectors"), [("float64", True), ("complex64", False)])
 def test_long_reductions_come_in_chunks(dtype: str, vectors: bool) -> None:
     small = {"CHUNK": 256, "ENOUGH_ROWS": 4}
     columns = {"ENOUGH_BLOCKS": 4, "BLOCKS": 12, "CHUNK_ROWS": 1, "FEWEST_ROWS": 32}
@@ -181,8 +180,9 @@ def test_rows_of_every_length(length: int) -> None:
             assert_allclose(found, meant, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
-@pytest.mark.parametrize("length", [65, 66, 67, 130, 1023])
+@pytest.mark.parametrize(
+    ("length", "dtype"), [(65, "float64"), (66, "float32"), (67, "int8"), (130, "float64"), (1023, "float32")]
+)
 def test_rows_between_multiples_of_a_vector(length: int, dtype: str) -> None:
     """Contiguous rows, padded ones, and some beside a shorter array."""
     generator = np.random.default_rng(length)
@@ -330,8 +330,9 @@ SMALL_TILES = {"BLOCK": 128, "VECTORS": 1, "GROUP": 4, "ENOUGH_ROWS": 4}
 
 
 @pytest.mark.parametrize("shape", [(1030,), (5000,), (3, 1100), (1100, 2), (2, 1036, 1), (2, 0)], ids=str)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "complex64"])
-@pytest.mark.parametrize("vectors", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "vectors"), [("float32", True), ("float64", False), ("int8", True), ("complex64", True)]
+)
 def test_tiles_side_by_side(shape: tuple[int, ...], dtype: str, vectors: bool) -> None:
     array = integers(shape, dtype)
     axis = shape.index(max(shape))
