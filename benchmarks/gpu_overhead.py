@@ -136,9 +136,9 @@ def main() -> None:
         if options.only:
             calls = {peer: call for peer, call in calls.items() if peer in (OURS, RECORDED, *options.only)}
         heads += [peer for peer in calls if peer not in heads]
-        for call, _ in calls.values():
+        for once, _ in calls.values():
             for _ in range(REPEAT):
-                call()
+                once()
         before = xp.counters()
         calls[OURS][0]()
         kernels[name] = (xp.counters() - before).kernels_launched

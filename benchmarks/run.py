@@ -349,7 +349,7 @@ def verdicts(results: Sequence[Result]) -> Iterator[str]:
             least = EVERY_ROW if on_gpu else GEOMETRIC_MEAN
             yield verdict(f"{title}, geometric mean of {len(ratios)}", mean, "times", least=least)
             yield verdict(f"{title}, least ({slowest})", ratios[slowest], "times", least=EVERY_ROW)
-        loops = {r.row: r.times_ceiling for r in chosen if LOOP in r.seconds and OURS in r.seconds}
+        loops = {r.row: r.times_ceiling for r in chosen if LOOP in r.seconds and r.times_ceiling is not None}
         if loops:
             slowest = min(loops, key=lambda row: loops[row])
             what = f"{title}, least of a loop's bandwidth ({slowest})"
