@@ -326,10 +326,9 @@ class FakeCublas(_Fake):
             number = ctypes.c_int64
             head = (P, INT, INT, number, number, number, P)
             each = (P, number, number)
-            refused = lambda *given: 1 / 0  # noqa: E731 (products are the driver's)
-            self._bind("cublas", f"{letter}gemm_v2_64", (*head, P, number, P, number, P, P, number), refused)
+            self._bind("cublas", f"{letter}gemm_v2_64", (*head, P, number, P, number, P, P, number), _refused)
             many = (*head, *each, *each, P, *each, number)
-            self._bind("cublas", f"{letter}gemmStridedBatched_64", many, refused)
+            self._bind("cublas", f"{letter}gemmStridedBatched_64", many, _refused)
             self._bind("cublas", f"{letter}getrfBatched", (P, INT, P, INT, P, P, INT), self._getrf(dtype))
             kinds = (P, INT, INT, INT, P, INT, P, P, INT, P, INT)
             self._bind("cublas", f"{letter}getrsBatched", kinds, self._getrs(dtype))
@@ -361,6 +360,10 @@ class FakeCublas(_Fake):
             return work
 
         return getrs
+
+
+def _refused(*given: Any) -> None:
+    raise AssertionError("products are the driver's")
 
 
 def _cholesky(matrix: np.ndarray, triangle: int, info: np.ndarray) -> None:

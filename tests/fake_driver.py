@@ -65,16 +65,18 @@ class FakeDriver(Driver):
         self._done = [0] * self.count()
         self._thread = threading.local()
         self._running = threading.RLock()
-        later = lambda work: self._queue.append(work)  # noqa: E731 (each device has a list of its own)
-        cusolver = FakeCusolver(later, self._found)
+        cusolver = FakeCusolver(self._later, self._found)
         self.libraries: dict[type[Any], Any] = {
-            Cufft: FakeCufft(later, self._found),
-            Cub: FakeCub(later, self._found),
-            CublasBatched: FakeCublas(later, self._found),
+            Cufft: FakeCufft(self._later, self._found),
+            Cub: FakeCub(self._later, self._found),
+            CublasBatched: FakeCublas(self._later, self._found),
             Cusolver: cusolver,
             CusolverEigen: cusolver,
         }
         self._opened: dict[tuple[int, type[Any]], Any] = {}
+
+    def _later(self, work: Callable[[], None]) -> None:
+        self._queue.append(work)
 
     @property
     def _queue(self) -> list[Callable[[], None]]:

@@ -16,7 +16,7 @@ Word, Short = ctypes.c_int64, ctypes.c_uint32
 
 def _read(address: int, kind: type, place: int) -> int:
     """The integer so many bytes behind an address."""
-    return kind.from_address(address + place).value  # type: ignore[attr-defined]
+    return kind.from_address(address + place).value  # type: ignore[attr-defined]  # every ctypes type has it
 
 
 class Recorder:

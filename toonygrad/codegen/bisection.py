@@ -13,10 +13,20 @@ from toonygrad import dtypes
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.python_source import KernelSource
 
-__all__ = ["GROUP", "places_source"]
+__all__ = ["GROUP", "before", "places_source"]
 
 # Values sought side by side, in the lanes of vectors: one by one each waits for its own elements.
 GROUP = 64
+
+
+def before(dtype: np.dtype, side: str) -> str:
+    """The condition, as text, that `element` stands before the place where `value` belongs."""
+    condition = "element < value" if side == "left" else "element <= value"
+    if dtype.kind != "f":
+        return condition
+    # NaN counts as the greatest.
+    absent = "(value != value) & (element == element)" if side == "left" else "value != value"
+    return f"({condition}) | ({absent})"
 
 
 @functools.cache
@@ -27,10 +37,7 @@ def places_source(dtype: np.dtype, side: str) -> KernelSource:
     element read is one of the array.
     """
     element = np.dtype(np.uint8) if dtype == dtypes.bool_ else dtype
-    is_before = "element < value" if side == "left" else "element <= value"
-    if dtype.kind == "f":  # NaN counts as the greatest
-        absent = "(value != value) & (element == element)" if side == "left" else "value != value"
-        is_before = f"({is_before}) | ({absent})"
+    is_before = before(dtype, side)
     name = f"bisect_{side}_{dtype.name}"
     text = f"""\
 def {name}(out, ordered, values, size, steps, count, lo, hi):

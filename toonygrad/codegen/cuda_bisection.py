@@ -1,6 +1,6 @@
 """Searching in a sorted array on a GPU, as a kernel in the dialect; `runtime/cuda_sorting.py` runs it.
 
-Imports the dialect and the data types.
+Imports the dialect, the data types and the CPU's condition.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen.bisection import before
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.python_source import KernelSource
 
@@ -24,10 +25,7 @@ def places_source(dtype: np.dtype, side: str) -> KernelSource:
     element read is one of the array.
     """
     element = np.dtype(np.uint8) if dtype == dtypes.bool_ else dtype
-    is_before = "element < value" if side == "left" else "element <= value"
-    if dtype.kind == "f":  # NaN counts as the greatest
-        absent = "(value != value) & (element == element)" if side == "left" else "value != value"
-        is_before = f"({is_before}) | ({absent})"
+    is_before = before(dtype, side)
     name = f"cuda_bisect_{side}_{dtype.name}"
     text = f"""\
 def {name}(out, ordered, values, size, steps, count):

@@ -6,6 +6,7 @@ runtime/cuda.py has one handle of each library for each GPU. Imports nothing of 
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
@@ -41,7 +42,7 @@ class Unusable(RuntimeError):
     """The library can't be used on this machine."""
 
 
-class Library:
+class Library(ABC):
     """Functions of one library, bound, and a handle where it has such.
 
     Parameters
@@ -52,8 +53,8 @@ class Library:
 
     name: ClassVar[str]
 
-    def __init__(self, library: Any, stream: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __init__(self, library: Any, stream: int) -> None: ...
 
     @classmethod
     def load(cls) -> Any:

@@ -200,6 +200,7 @@ def make_cuda_plan(
                 for node in step.writes:
                     places[slot[node]] = given_place(slot[node], layout_of(place, node.dtype, node.shape))
             continue
+        # What is in a program has a source or is an Alias, which the groups' key has found.
         parts = [Part(step, source, dead) for step, source, dead in group]  # type: ignore[arg-type]
         touched = {number for part in parts for number in part.touched(slot)}
         later = {slot[node] for step, _, _ in done[after:] for node in (*step.reads, *step.writes)}
