@@ -11,10 +11,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from toonygrad.config import counters, settings
 from toonygrad.devices import DEVICE, use
+from toonygrad.recognition import MOST_NODES, Recogniser, recogniser
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
@@ -34,7 +35,20 @@ _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 # What may be in memory, or a number, without having been computed.
 _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
-_plans: dict[tuple, Plan] = {}
+# A plan that has been found this often has a function written that recognises its structure, and again after
+# twice as many times, for other nodes may be held by then. It costs about what so many keys do.
+RECOGNISED_AFTER = 32
+
+# By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
+_plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}
+_MOST_ALIKE = 4
+
+
+class Recognised(NamedTuple):
+    """A plan whose structure is recognised by a function."""
+
+    recognise: Recogniser
+    plan: Plan
 
 
 class Structure(NamedTuple):
@@ -78,18 +92,25 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
 
 def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
+    look = _first_look(roots)
+    if look in _plans and _computed_as_before(roots, look):
+        return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
+    is_first = not again
     if again or expensive:
         _add_what_is_kept(stored, number, memory, again, expensive)
     for node in stored:
         key.append(number[node])
     structure = tuple(key)
-    plan = _plans.get((settings.compile, structure))
+    plan: Any = _plans.get((settings.compile, structure))
     if plan is None:
         plan = _new_plan(Structure(structure, leaves, number, memory, stored))
     else:
         counters.plans_reused += 1
+        plan.found += 1
+        if plan.found >= RECOGNISED_AFTER and is_first and len(stored) == len(roots):
+            _recognise(plan, look, roots, number, memory, expensive)
     buffers = plan.run(leaves)
     if len(stored) == 1:
         (node,), (buffer,) = roots, buffers
@@ -104,6 +125,51 @@ def _compute(roots: Sequence[UOp]) -> None:
         # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
         if node.op not in MOVEMENT or in_memory(node) is None:
             node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+
+
+# -- structures that come again and again --------------------------------------------------------------------
+
+
+def _first_look(roots: Sequence[UOp]) -> tuple:
+    """What tells most structures apart."""
+    root = roots[0]
+    return settings.compile, len(roots), root.op, root.depth, root.shape
+
+
+def _computed_as_before(roots: Sequence[UOp], look: tuple) -> bool:
+    """Whether the structure of nodes is recognised; then they are computed."""
+    recognised: Any = _plans.get(look, ())
+    for recognise, plan in recognised:
+        leaves = recognise(roots)
+        if leaves is not None:
+            counters.plans_reused += 1
+            for node, buffer in zip(roots, plan.run(leaves)):
+                node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            return True
+    return False
+
+
+def _recognise(
+    plan: Plan,
+    look: tuple,
+    roots: Sequence[UOp],
+    number: dict[UOp, int],
+    memory: dict[UOp, UOp],
+    expensive: bool,
+) -> None:
+    """Have the structure recognised from now on, if it is time for that."""
+    often = plan.found & (plan.found - 1) == 0
+    if not often or len(number) > MOST_NODES or any(root.op in _NOT_ALWAYS_PENDING for root in roots):
+        return
+    unheld = []
+    if expensive:
+        # Who holds one of these makes another structure of it.
+        below, _ = _expensive_below(number, memory)
+        unheld = [node for node in number if below[node] and node not in roots]
+    function = recogniser(roots, number, memory, _made_of_positions(number, memory), unheld)
+    alike: Any = _plans.get(look, ())
+    others = [each for each in alike if each.plan is not plan]
+    _plans[look] = (Recognised(function, plan), *others[: _MOST_ALIKE - 1])
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -326,13 +392,8 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     """
     old = set(again)
     found: dict[UOp, None] = {}
-    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated
-    # arrays.
-    given: set[UOp] = set()
+    given = _made_of_positions(number, memory)
     for node in number:
-        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
-        if not memory_or_number and given.issuperset(node.src):
-            given.add(node)
         if node in old or node in memory:
             continue
         for source in node.src:
@@ -341,6 +402,18 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
             if source in old and source not in given:
                 found[source] = None
     return list(found)
+
+
+def _made_of_positions(number: dict[UOp, int], memory: dict[UOp, UOp]) -> set[UOp]:
+    """The nodes made of positions and constants alone: cheaper to make again than to read, and shared by
+    unrelated arrays.
+    """
+    found: set[UOp] = set()
+    for node in number:
+        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
+        if not memory_or_number and found.issuperset(node.src):
+            found.add(node)
+    return found
 
 
 def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
