@@ -80,6 +80,8 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         memory = in_memory(node)
         if memory is not None:
             return [memory]
+    elif nodes and _computed_as_before(nodes):
+        return [node.realized or _memory(node) for node in nodes]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
@@ -92,8 +94,7 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
 
 def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
-    look = _first_look(roots)
-    if look in _plans and _computed_as_before(roots, look):
+    if _computed_as_before(roots):
         return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
@@ -110,7 +111,7 @@ def _compute(roots: Sequence[UOp]) -> None:
         counters.plans_reused += 1
         plan.found += 1
         if plan.found >= RECOGNISED_AFTER and is_first and len(stored) == len(roots):
-            _recognise(plan, look, roots, number, memory, expensive)
+            _recognise(plan, roots, number, memory, expensive)
     buffers = plan.run(leaves)
     if len(stored) == 1:
         (node,), (buffer,) = roots, buffers
@@ -136,9 +137,9 @@ def _first_look(roots: Sequence[UOp]) -> tuple:
     return settings.compile, len(roots), root.op, root.depth, root.shape
 
 
-def _computed_as_before(roots: Sequence[UOp], look: tuple) -> bool:
+def _computed_as_before(roots: Sequence[UOp]) -> bool:
     """Whether the structure of nodes is recognised; then they are computed."""
-    recognised: Any = _plans.get(look, ())
+    recognised: Any = _plans.get(_first_look(roots), ())
     for recognise, plan in recognised:
         leaves = recognise(roots)
         if leaves is not None:
@@ -151,7 +152,6 @@ def _computed_as_before(roots: Sequence[UOp], look: tuple) -> bool:
 
 def _recognise(
     plan: Plan,
-    look: tuple,
     roots: Sequence[UOp],
     number: dict[UOp, int],
     memory: dict[UOp, UOp],
@@ -167,6 +167,7 @@ def _recognise(
         below, _ = _expensive_below(number, memory)
         unheld = [node for node in number if below[node] and node not in roots]
     function = recogniser(roots, number, memory, _made_of_positions(number, memory), unheld)
+    look = _first_look(roots)
     alike: Any = _plans.get(look, ())
     others = [each for each in alike if each.plan is not plan]
     _plans[look] = (Recognised(function, plan), *others[: _MOST_ALIKE - 1])

@@ -394,7 +394,6 @@ class ProgramStep(RunStep):
         numbers : with the SCALARs in their slots
         """
         device = self._device
-        free = device.free
         form = self._form or self._ready(frozenset())
         for number, part in form.numbers:
             node = numbers[number]
@@ -407,30 +406,30 @@ class ProgramStep(RunStep):
                 node.bits = scalar_bits(node.dtype, node.arg)
                 given.append(node.bits)
         blocks = []
-        for size, layout in form.lasting:
+        for free, layout in form.lasting:
             try:
-                address = free[size].pop()
+                address = free.pop()
             except IndexError:
                 address = device.fresh(layout)
-            blocks.append(Memory(device, address, size))
+            blocks.append(Memory(device, address, free))
         for start, stop in form.alike:
             # In whatever order blocks came back, each is the same result's again: nothing new for a graph.
             blocks[start:stop] = sorted(blocks[start:stop], key=_address)
-        for memory in blocks:
-            given.append(memory.address)
+        given += [memory.address for memory in blocks]
         passing, first = form.passing, len(given)
         try:
-            for size, layout in passing:
+            for free, layout in passing:
                 try:
-                    given.append(free[size].pop())
+                    given.append(free.pop())
                 except IndexError:
                     given.append(device.fresh(layout))
             status = form.run(*given)
         finally:
             # What comes later in the stream may have the others again at once. What was taken last goes back
             # first, so that the next run has the same addresses.
-            for k in range(len(given) - 1, first - 1, -1):
-                free[passing[k - first][0]].append(given[k])
+            if passing:
+                for k in range(len(given) - 1, first - 1, -1):
+                    passing[k - first][0].append(given[k])
         if status:
             if status == UNALIGNED:
                 return None
@@ -488,7 +487,8 @@ class _Form:
     Attributes
     ----------
     numbers : for each number it is given the slot, and of a complex one the part
-    lasting, passing : size and layout of the blocks that outlive a run, by size, and of those that don't
+    lasting, passing : where blocks of its size are kept, and the layout, of each block that outlives a run,
+        by size, and of those that don't
     alike : where several that outlive a run have one size, the first of them and the one behind the last
     launches, nbytes : what counters count
     """
@@ -517,10 +517,10 @@ class _Form:
                 calls.append(Call(kernel, call.grid, call.block, arguments))
         self.numbers = [(number.slot, number.part) for number in numbers]
         layouts = [block.layout for block in written.blocks]
-        self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
-        together = [list(each) for _, each in groupby(range(len(lasting)), lambda k: self.lasting[k][0])]
+        self.lasting = [(device.free[layouts[number].size], layouts[number]) for number in lasting]
+        together = [list(each) for _, each in groupby(range(len(lasting)), lambda k: self.lasting[k][1].size)]
         self.alike = [(each[0], each[-1] + 1) for each in together if len(each) > 1]
-        self.passing = [(layouts[number].size, layouts[number]) for number in passing]
+        self.passing = [(device.free[layouts[number].size], layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
         self.program = device.driver.program(device.number, len(order), calls, alignments)
