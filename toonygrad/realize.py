@@ -98,7 +98,6 @@ def _compute(roots: Sequence[UOp]) -> None:
         return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
-    is_first = not again
     if again or expensive:
         _add_what_is_kept(stored, number, memory, again, expensive)
     for node in stored:
@@ -110,7 +109,7 @@ def _compute(roots: Sequence[UOp]) -> None:
     else:
         counters.plans_reused += 1
         plan.found += 1
-        if plan.found >= RECOGNISED_AFTER and is_first and len(stored) == len(roots):
+        if plan.found >= RECOGNISED_AFTER and len(stored) == len(roots):
             _recognise(plan, roots, number, memory, expensive)
     buffers = plan.run(leaves)
     if len(stored) == 1:

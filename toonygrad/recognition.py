@@ -86,7 +86,7 @@ def recogniser(
 
 
 def _slots(number: Collection[UOp], memory: Mapping[UOp, UOp]) -> dict[tuple[UOp, int | None], int]:
-    """The slots of memory and, for the node that uses it and where, of each number; in the order of a walk."""
+    """The slot of each memory and, by the node that uses it and where, of each number: as a walk finds them."""
     slots: dict[tuple[UOp, int | None], int] = {}
     for node in number:
         leaf = memory.get(node, node)
