@@ -86,7 +86,7 @@ def recogniser(
 
 
 def _slots(number: Collection[UOp], memory: Mapping[UOp, UOp]) -> dict[tuple[UOp, int | None], int]:
-    """The slot of each memory and, by the node that uses it and where, of each number: as a walk finds them."""
+    """The slot of each memory and, by its user and where, of each number, as a walk finds them."""
     slots: dict[tuple[UOp, int | None], int] = {}
     for node in number:
         leaf = memory.get(node, node)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from toonygrad.config import counters
 from toonygrad.dtypes import REAL_PART
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
-from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call, Runnable
 from toonygrad.runtime.plan import RunStep, Slots, number_slot
 from toonygrad.schedule.fusion import Alias, Kernel, schedule
 from toonygrad.schedule.ranges import viewed
@@ -32,6 +33,8 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
+# Of one form, each a graph that costs memory of the GPU's.
+_MOST_PROGRAMS = 2
 # What blocks of a kernel tell one another in.
 _PUBLISHED = np.dtype(np.uint64)
 
@@ -423,7 +426,9 @@ class ProgramStep(RunStep):
                     given.append(free.pop())
                 except IndexError:
                     given.append(device.fresh(layout))
-            status = form.run(*given)
+            where = blocks[-1].address if blocks else 0
+            program = form.programs.get(where) or form.program_at(where)
+            status = program.run(*given)
         finally:
             # What comes later in the stream may have the others again at once. What was taken last goes back
             # first, so that the next run has the same addresses.
@@ -434,7 +439,8 @@ class ProgramStep(RunStep):
             if status == UNALIGNED:
                 return None
             if status == REPEATED:
-                form.program.repeat(*given)
+                program.repeat(*given)
+                form.programs.setdefault(where, program)
             else:
                 device.driver.refuse(status)
         launches, nbytes = form.launches, form.nbytes
@@ -491,6 +497,8 @@ class _Form:
         by size, and of those that don't
     alike : where several that outlive a run have one size, the first of them and the one behind the last
     launches, nbytes : what counters count
+    programs : those that were repeated, by where the last result was; told apart since a program whose
+        results are kept until the next ones are there writes them to two places by turns
     """
 
     def __init__(
@@ -523,8 +531,15 @@ class _Form:
         self.passing = [(device.free[layouts[number].size], layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
-        self.program = device.driver.program(device.number, len(order), calls, alignments)
-        self.run = self.program.run
+        self._written = partial(device.driver.program, device.number, len(order), calls, alignments)
+        self._first = self._written()
+        self.programs: dict[int, Runnable] = {}
+
+    def program_at(self, address: int) -> Runnable:
+        """The program to run where the last result that outlives the run is to be at an address."""
+        if not self.programs or len(self.programs) >= _MOST_PROGRAMS:
+            return self._first
+        return self.programs.setdefault(address, self._written())
 
 
 def _bits_of_part(node: UOp, part: int) -> int:
