@@ -171,10 +171,10 @@ def test_temporaries_share_memory() -> None:
     """A chain of steps holds as many temporaries as are alive at once, not as many as it has steps."""
     x = inputs()[0]
     result = x
-    for axis in (0, 1, 0, 1, 0, 1):
+    for axis in (0, 1, 0, 1, 0):
         result = softmax(result.T, axis)
     explained = xp.explain(result)
-    assert len(explained.kernels) > 5
+    assert len(explained.kernels) > 4
     assert explained.bytes_peak < 3.5 * BYTES
     del result, explained
 

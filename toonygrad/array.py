@@ -25,7 +25,7 @@ from toonygrad.writing import write_all, write_number, write_value
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
-MOST_PENDING = 64
+MOST_PENDING = 128
 
 # Nodes of numbers that stood beside arrays lately, which take longer to make than all the rest. None of zeros
 # and complex numbers, for 0.0 and -0.0 are equal.
