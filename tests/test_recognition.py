@@ -188,6 +188,37 @@ def test_a_reduction_that_somebody_holds_is_stored():
     assert held._uop.realized is not None
 
 
+def normalised(xp: Any, a: Any) -> tuple[Any, ...]:
+    """A result, and what was held meanwhile."""
+    middle = xp.mean(a, axis=1, keepdims=True)
+    far = a - middle
+    spread = xp.sum(far * far, axis=1, keepdims=True)
+    return far / spread, middle, far, spread
+
+
+@pytest.mark.parametrize("held", [(), (1,), (2,), (3,), (1, 3), (1, 2, 3)], ids=str)
+def test_what_is_held_is_part_of_the_structure(held, walks):
+    a = xp.asarray(A)
+
+    def once() -> list[xp.Array]:
+        found = normalised(xp, a)
+        chosen = [found[0], *[found[k] for k in held]]
+        del found
+        xp.realize(chosen[0])
+        return chosen
+
+    stored = [array._uop.realized is not None for array in once()]
+    for _ in range(RECOGNISED_AFTER + 1):
+        once()
+    walks.clear()
+    found = once()
+    assert not walks
+    assert [array._uop.realized is not None for array in found] == stored
+    expected = normalised(np, A)
+    for ours, theirs in zip(found, (expected[0], *[expected[k] for k in held]), strict=True):
+        assert_allclose(np.asarray(ours), theirs)
+
+
 def test_nothing_is_kept_alive():
     a = xp.asarray(A)
     often(PROGRAMS["several"], a, xp.asarray(B))

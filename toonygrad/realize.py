@@ -29,6 +29,9 @@ from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 # anew.
 MOST_PLANS = 4096
 
+# Why a node is stored that nobody holds.
+_AGAIN = "asked for by a second computation"
+
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
 _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 
@@ -100,8 +103,7 @@ def _compute(roots: Sequence[UOp]) -> None:
     stored = dict.fromkeys(roots, "asked for")
     if again or expensive:
         _add_what_is_kept(stored, number, memory, again, expensive)
-    for node in stored:
-        key.append(number[node])
+    key.extend(map(number.__getitem__, stored))
     structure = tuple(key)
     plan: Any = _plans.get((settings.compile, structure))
     if plan is None:
@@ -109,8 +111,8 @@ def _compute(roots: Sequence[UOp]) -> None:
     else:
         counters.plans_reused += 1
         plan.found += 1
-        if plan.found >= RECOGNISED_AFTER and len(stored) == len(roots):
-            _recognise(plan, roots, number, memory, expensive)
+        if plan.found >= RECOGNISED_AFTER:
+            _recognise(plan, roots, stored, number, memory)
     buffers = plan.run(leaves)
     if len(stored) == 1:
         (node,), (buffer,) = roots, buffers
@@ -140,11 +142,16 @@ def _computed_as_before(roots: Sequence[UOp]) -> bool:
     """Whether the structure of nodes is recognised; then they are computed."""
     recognised: Any = _plans.get(_first_look(roots), ())
     for recognise, plan in recognised:
-        leaves = recognise(roots)
-        if leaves is not None:
+        found = recognise(roots)
+        if found is not None:
+            leaves, kept = found
             counters.plans_reused += 1
-            for node, buffer in zip(roots, plan.run(leaves)):
+            buffers = plan.run(leaves)
+            for node, buffer in zip(roots, buffers):
                 node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            for node, buffer in zip(kept, buffers[len(roots) :]):
+                if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
+                    node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
             return True
     return False
 
@@ -152,24 +159,34 @@ def _computed_as_before(roots: Sequence[UOp]) -> bool:
 def _recognise(
     plan: Plan,
     roots: Sequence[UOp],
+    stored: Mapping[UOp, str],
     number: dict[UOp, int],
     memory: dict[UOp, UOp],
-    expensive: bool,
 ) -> None:
     """Have the structure recognised from now on, if it is time for that."""
     often = plan.found & (plan.found - 1) == 0
-    if not often or len(number) > MOST_NODES or any(root.op in _NOT_ALWAYS_PENDING for root in roots):
+    if (
+        not often
+        or len(number) > MOST_NODES
+        or any(root.op in _NOT_ALWAYS_PENDING for root in roots)
+        or _AGAIN in stored.values()
+    ):
         return
-    unheld = []
-    if expensive:
-        # Who holds one of these makes another structure of it.
-        below, _ = _expensive_below(number, memory)
-        unheld = [node for node in number if below[node] and node not in roots]
-    function = recogniser(roots, number, memory, _made_of_positions(number, memory), unheld)
+    uses, own = _uses(number, memory), _OWN_REFERENCES
+    counted = _references(uses)
+    below, _ = _expensive_below(number, memory)
+    # What is stored depends on who holds these.
+    held = {
+        node: references > own + used + (node in stored)
+        for (node, used), references in zip(uses.items(), counted, strict=True)
+        if below.get(node) and node not in roots
+    }
+    kept = [node for node in stored if node not in roots]
+    given = _made_of_positions(number, memory)
+    function = recogniser(roots, number, memory, kept, given, held)
     look = _first_look(roots)
     alike: Any = _plans.get(look, ())
-    others = [each for each in alike if each.plan is not plan]
-    _plans[look] = (Recognised(function, plan), *others[: _MOST_ALIKE - 1])
+    _plans[look] = (Recognised(function, plan), *alike[: _MOST_ALIKE - 1])
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -316,7 +333,7 @@ def _add_what_is_kept(
 ) -> None:
     """Add the nodes that are worth storing beside those asked for, and why."""
     if again:
-        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
+        stored |= dict.fromkeys(_demanded_again(number, memory, again), _AGAIN)
         again.clear()  # references like these would look like somebody's
     if expensive:
         held = _still_held(number, memory, set(stored))

@@ -16,9 +16,9 @@ from typing import Any
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Ops
 
-# Answers what a plan is run with where the graph under these roots has the structure, and counts that as a
-# demand of what is inside; None for any other graph.
-Recogniser = Callable[[Sequence[UOp]], list[UOp] | None]
+# Answers what a plan is run with and the nodes stored beside the roots, where the graph under these roots has
+# the structure, and counts that as a demand of what is inside; None for any other graph.
+Recogniser = Callable[[Sequence[UOp]], tuple[list[UOp], tuple[UOp, ...]] | None]
 
 # Graphs of more nodes aren't worth so long a function.
 MOST_NODES = 128
@@ -28,16 +28,18 @@ def recogniser(
     roots: Sequence[UOp],
     number: Collection[UOp],
     memory: Mapping[UOp, UOp],
+    kept: Sequence[UOp],
     given: Collection[UOp],
-    unheld: Collection[UOp],
+    held: Mapping[UOp, bool],
 ) -> Recogniser:
-    """The function for a graph of which the roots are stored and nothing else.
+    """The function for a graph of which no node has been demanded before.
 
     Parameters
     ----------
     roots, number, memory : as in realize.Structure
+    kept : the nodes that are stored beside the roots
     given : nodes that may have been demanded before
-    unheld : nodes that nobody but the graph may hold
+    held : for some nodes whether somebody holds them beside the graph
     """
     slots = _slots(number, memory)
     text = _Text()
@@ -78,10 +80,12 @@ def recogniser(
             else:
                 pending.append(leaf)
     uses = Counter(chain.from_iterable([node.src for node in number if node not in memory]))
-    for node in unheld:
-        text.expect(f"references({text.names[node]}) == {_OWN + uses[node] + text.repeated[node]}")
+    for node, is_held in held.items():
+        sign = ">" if is_held else "=="
+        text.expect(f"references({text.names[node]}) {sign} {_OWN + uses[node] + text.repeated[node]}")
     text.line(" = ".join([*demanded, "1"]))
-    text.line(f"return [{', '.join(leaves)}]")
+    stored = "".join(f"{text.names[node]}, " for node in kept)
+    text.line(f"return [{', '.join(leaves)}], ({stored})")
     return text.function()
 
 
