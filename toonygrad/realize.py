@@ -39,8 +39,8 @@ _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
 # A plan that has been found this often has a function written that recognises its structure, and again after
-# twice as many times, for other nodes may be held by then. It costs about what so many keys do.
-RECOGNISED_AFTER = 32
+# twice as many times, for other nodes may be held by then. It costs about what a hundred keys do.
+RECOGNISED_AFTER = 64
 
 # By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
 _plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}

@@ -35,9 +35,9 @@ _table: dict[tuple, _Entry] = {}
 
 
 def _forget(entry: _Entry) -> None:
-    # Another thread may have interned an equal node in the meantime: only the own entry goes.
-    if _table.get(entry.key) is entry:
-        del _table[entry.key]
+    other = _table.pop(entry.key, entry)
+    if other is not entry:  # another thread has interned an equal node in the meantime
+        _table.setdefault(entry.key, other)
 
 
 class UOp:
