@@ -21,7 +21,7 @@ from toonygrad.uop.ops import Ops
 Recogniser = Callable[[Sequence[UOp]], tuple[list[UOp], tuple[UOp, ...]] | None]
 
 # Graphs of more nodes aren't worth so long a function.
-MOST_NODES = 128
+MOST_NODES = 256
 
 
 def recogniser(
