@@ -149,9 +149,10 @@ def _computed_as_before(roots: Sequence[UOp]) -> bool:
             buffers = plan.run(leaves)
             for node, buffer in zip(roots, buffers):
                 node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
-            for node, buffer in zip(kept, buffers[len(roots) :]):
-                if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
-                    node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            if kept:
+                for node, buffer in zip(kept, buffers[len(roots) :]):
+                    if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
+                        node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
             return True
     return False
 
