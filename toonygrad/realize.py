@@ -11,10 +11,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from toonygrad.config import counters, settings
 from toonygrad.devices import DEVICE, use
+from toonygrad.recognition import MOST_NODES, Recogniser, recogniser
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
@@ -28,13 +29,29 @@ from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 # anew.
 MOST_PLANS = 4096
 
+# Why a node is stored that nobody holds.
+_AGAIN = "asked for by a second computation"
+
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
 _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 
 # What may be in memory, or a number, without having been computed.
 _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
-_plans: dict[tuple, Plan] = {}
+# A plan that has been found this often has a function written that recognises its structure, and again after
+# twice as many times, for other nodes may be held by then. It costs about what so many keys do.
+RECOGNISED_AFTER = 32
+
+# By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
+_plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}
+_MOST_ALIKE = 4
+
+
+class Recognised(NamedTuple):
+    """A plan whose structure is recognised by a function."""
+
+    recognise: Recogniser
+    plan: Plan
 
 
 class Structure(NamedTuple):
@@ -66,6 +83,8 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         memory = in_memory(node)
         if memory is not None:
             return [memory]
+    elif nodes and _computed_as_before(nodes):
+        return [node.realized or _memory(node) for node in nodes]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
@@ -78,18 +97,22 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
 
 def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
+    if _computed_as_before(roots):
+        return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
     if again or expensive:
         _add_what_is_kept(stored, number, memory, again, expensive)
-    for node in stored:
-        key.append(number[node])
+    key.extend(map(number.__getitem__, stored))
     structure = tuple(key)
-    plan = _plans.get((settings.compile, structure))
+    plan: Any = _plans.get((settings.compile, structure))
     if plan is None:
         plan = _new_plan(Structure(structure, leaves, number, memory, stored))
     else:
         counters.plans_reused += 1
+        plan.found += 1
+        if plan.found >= RECOGNISED_AFTER:
+            _recognise(plan, roots, stored, number, memory)
     buffers = plan.run(leaves)
     if len(stored) == 1:
         (node,), (buffer,) = roots, buffers
@@ -104,6 +127,66 @@ def _compute(roots: Sequence[UOp]) -> None:
         # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
         if node.op not in MOVEMENT or in_memory(node) is None:
             node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+
+
+# -- structures that come again and again --------------------------------------------------------------------
+
+
+def _first_look(roots: Sequence[UOp]) -> tuple:
+    """What tells most structures apart."""
+    root = roots[0]
+    return settings.compile, len(roots), root.op, root.depth, root.shape
+
+
+def _computed_as_before(roots: Sequence[UOp]) -> bool:
+    """Whether the structure of nodes is recognised; then they are computed."""
+    recognised: Any = _plans.get(_first_look(roots), ())
+    for recognise, plan in recognised:
+        found = recognise(roots)
+        if found is not None:
+            leaves, kept = found
+            counters.plans_reused += 1
+            buffers = plan.run(leaves)
+            for node, buffer in zip(roots, buffers):
+                node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            for node, buffer in zip(kept, buffers[len(roots) :]):
+                if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
+                    node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            return True
+    return False
+
+
+def _recognise(
+    plan: Plan,
+    roots: Sequence[UOp],
+    stored: Mapping[UOp, str],
+    number: dict[UOp, int],
+    memory: dict[UOp, UOp],
+) -> None:
+    """Have the structure recognised from now on, if it is time for that."""
+    often = plan.found & (plan.found - 1) == 0
+    if (
+        not often
+        or len(number) > MOST_NODES
+        or any(root.op in _NOT_ALWAYS_PENDING for root in roots)
+        or _AGAIN in stored.values()
+    ):
+        return
+    uses, own = _uses(number, memory), _OWN_REFERENCES
+    counted = _references(uses)
+    below, _ = _expensive_below(number, memory)
+    # What is stored depends on who holds these.
+    held = {
+        node: references > own + used + (node in stored)
+        for (node, used), references in zip(uses.items(), counted, strict=True)
+        if below.get(node) and node not in roots
+    }
+    kept = [node for node in stored if node not in roots]
+    given = _made_of_positions(number, memory)
+    function = recogniser(roots, number, memory, kept, given, held)
+    look = _first_look(roots)
+    alike: Any = _plans.get(look, ())
+    _plans[look] = (Recognised(function, plan), *alike[: _MOST_ALIKE - 1])
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -250,7 +333,7 @@ def _add_what_is_kept(
 ) -> None:
     """Add the nodes that are worth storing beside those asked for, and why."""
     if again:
-        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
+        stored |= dict.fromkeys(_demanded_again(number, memory, again), _AGAIN)
         again.clear()  # references like these would look like somebody's
     if expensive:
         held = _still_held(number, memory, set(stored))
@@ -370,13 +453,8 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     """
     old = set(again)
     found: dict[UOp, None] = {}
-    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated
-    # arrays.
-    given: set[UOp] = set()
+    given = _made_of_positions(number, memory)
     for node in number:
-        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
-        if not memory_or_number and given.issuperset(node.src):
-            given.add(node)
         if node in old or node in memory:
             continue
         for source in node.src:
@@ -385,6 +463,18 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
             if source in old and source not in given:
                 found[source] = None
     return list(found)
+
+
+def _made_of_positions(number: dict[UOp, int], memory: dict[UOp, UOp]) -> set[UOp]:
+    """The nodes made of positions and constants alone: cheaper to make again than to read, and shared by
+    unrelated arrays.
+    """
+    found: set[UOp] = set()
+    for node in number:
+        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
+        if not memory_or_number and found.issuperset(node.src):
+            found.add(node)
+    return found
 
 
 def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
