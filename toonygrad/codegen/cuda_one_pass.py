@@ -78,10 +78,23 @@ def _place_of_extreme(node: UOp, body: Body) -> UOp | None:
                 largest = extreme.arg in (Ops.MAXIMUM, Ops.OR)
                 known = largest or extreme.arg in (Ops.MINIMUM, Ops.AND)
                 if known and condition is whole and element.dtype.itemsize <= 4:
-                    key = _ordered(element, largest) * _PLACES + place
+                    key = key_of(_ordered(element, largest), place)
                     found = UOp.new(Ops.REDUCE, (key, *over), Ops.MINIMUM)
                     return found & (_PLACES - 1)
     return None
+
+
+def key_of(order: UOp, place: UOp) -> UOp:
+    """An int64 by which elements stand in an order, equal ones by their place."""
+    return order * _PLACES + place
+
+
+def parts_of_key(key: UOp) -> tuple[UOp, UOp] | None:
+    """The order, an int64 that int32 has, and the place of which a key is made; None where it isn't one."""
+    if key.op is not Ops.ADD or key.src[0].op is not Ops.MUL:
+        return None
+    (order, factor), place = key.src[0].src, key.src[1]
+    return (order, place) if factor is UOp.const(_PLACES, dtypes.INDEX) else None
 
 
 def _ordered(element: UOp, largest: bool) -> UOp:
@@ -89,7 +102,8 @@ def _ordered(element: UOp, largest: bool) -> UOp:
     if element.dtype == dtypes.float32:
         # Zeros are equal whatever their signs; negative numbers run backwards.
         bits = UOp.new(Ops.BITCAST, (element + 0.0,), dtypes.int32)
-        order = (bits < 0).where(bits ^ (_INT32 - 1), bits)
+        sign = UOp.new(Ops.SHIFT_RIGHT, (bits, UOp.const(31, dtypes.int32)))
+        order = bits ^ (sign & (_INT32 - 1))
         order = ~order if largest else order
         return element.ne(element).where(UOp.const(-_INT32, dtypes.int32), order).cast(dtypes.INDEX)
     order = element.cast(dtypes.INDEX)
