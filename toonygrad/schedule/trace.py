@@ -36,6 +36,10 @@ SMALL = 4096
 # worth it.
 FEWEST_ROWS = 16
 FEWEST_COLUMNS = 4096
+# On a GPU: a reduction of so few terms is written out where another reduces it, and a thread computes so many
+# neighbouring results side by side, with what they share computed once (codegen/cuda_few.py).
+SHORT = 8
+FEW_RESULTS = 8
 SIDE_BY_SIDE = "its parts are written side by side"
 
 
@@ -407,18 +411,24 @@ class Trace:
             return self._unfit_reduction(node, indices)
         if node.op is Ops.CONCAT or (node.op in ELEMENTWISE and self.work(node) > RECOMPUTE):
             mine = {a for index in indices for a in self._atoms(index)}
-            reduced = [a for a in self.extents if a in mine and a not in self.domain]
-            if node.op is Ops.CONCAT and not reduced:
+            if node.op is Ops.CONCAT and mine <= set(self.domain):
                 return None  # only tiles of a reduction need it in memory
-            around = self.domain if self.outer is None or not reduced else self.outer
-            enclosing = [*around, *reduced]
-            first = enclosing[: len(mine)]
-            total = size_of([self.extents[a] for a in enclosing])
-            if mine != set(first) and mine and total > SMALL:
-                again = total // max(1, size_of([self.extents[a] for a in mine]))
-                if again > 1:
-                    return f"it would be computed {again} times for each element"
+            return self._unfit_for_repetition(mine)
         return None
+
+    def _unfit_for_repetition(self, mine: set[UOp]) -> str | None:
+        """Why what depends on the ranges `mine` alone can't be computed inside the loops around it."""
+        reduced = [a for a in self.extents if a in mine and a not in self.domain]
+        around = self.domain if self.outer is None or not reduced else self.outer
+        enclosing = [*around, *reduced]
+        total = size_of([self.extents[a] for a in enclosing])
+        if not mine or mine == set(enclosing[: len(mine)]) or total <= SMALL:
+            return None
+        again = total // max(1, size_of([self.extents[a] for a in mine]))
+        side_by_side = self.threads is not None and reduced and len(mine) == len(enclosing) - 1
+        if again == 1 or (side_by_side and again <= FEW_RESULTS):
+            return None
+        return f"it would be computed {again} times for each element"
 
     def _unfit_reduction(self, node: UOp, indices: Indices) -> str | None:
         if self.scans:
@@ -429,6 +439,9 @@ class Trace:
                 return "its result is read at other places than its rows"
             rows += _in_order(index)
         threads = self.threads
+        within = not set(rows) <= set(self.domain) and all(a.op is Ops.RANGE for a in rows)
+        if threads is not None and within and size_of([node.src[0].shape[a] for a in node.arg[1]]) <= SHORT:
+            return self._unfit_for_repetition(set(rows))
         beside = threads is not None and node in threads.beside
         # To one value: threads can share it out in the kernel that stores what comes of it.
         own = threads is not None and not self.domain and (self.outer is None or beside)
