@@ -190,7 +190,7 @@ class _Fusion:
         return self._traced((source,), frozenset(), lambda trace: trace.store_part(source, whole, offset))
 
     def replaced(self, block: Block, whole: UOp) -> Kernel | None:
-        """The kernel that writes an array with a block replaced in one pass; None where it needs boundaries."""
+        """The kernel that writes all of an array with a block replaced; None where it needs boundaries."""
         kernel = self._traced((whole,), frozenset(), lambda trace: trace.store_replaced(block, whole))
         return kernel if isinstance(kernel, Kernel) else None
 

@@ -184,27 +184,24 @@ class Trace:
     def store_replaced(self, block: Block, whole: UOp) -> None:
         """Evaluate an array in which a block is replaced, all of it, and store it as `whole`."""
         self.run_over(whole.shape)
+        flat = ranges.linear(self.domain_indices, contiguous_strides(whole.shape))
         value = self._run(whole, self.domain_indices, self._replaced(block))
-        self.outputs[whole] = Output(
-            whole, value, ranges.linear(self.domain_indices, contiguous_strides(whole.shape))
-        )
+        self.outputs[whole] = Output(whole, value, flat)
 
     def _replaced(self, block: Block) -> Steps:
         """The elements of a block within it, and around it those that were there."""
         within: list[UOp] = []
         places: list[Index] = []
-        for axis, index in enumerate(self.domain_indices):
+        for axis, (index, start) in enumerate(zip(self.domain_indices, block.starts, strict=True)):
             found = composed(block.nearest(axis), index, self.extents, self._piecewise)
             assert found is not None  # an index of the domain depends on no shift
             place, shift = found
             if shift is not None:
                 atom = self._shift(shift, axis)
-                own = shift.shifts.index(-block.starts[axis])
-                within.append(atom.alu(Ops.EQ, atom.src[1 + len(shift.cuts) + own]))
+                within.append(atom.alu(Ops.EQ, atom.src[1 + len(shift.cuts) + shift.shifts.index(-start)]))
                 place += ranges.atom(atom)
             places.append(place)
-        value = yield block.value, tuple(places)
-        around = yield block.around, self.domain_indices
+        value, around = (yield block.value, tuple(places)), (yield block.around, self.domain_indices)
         for each in within:
             value = each.where(value, around)
         return value
