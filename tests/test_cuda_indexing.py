@@ -210,7 +210,7 @@ def test_kernels_that_a_write_takes(gpu):
         (lambda: x.__setitem__(k, 7), 2),  # one looks at the indices, and one writes
         (lambda: x.__setitem__(k, value), 2),
         (lambda: x.__setitem__((k,), x[::-1][:9]), 3),  # with a copy of the values
-        (lambda: x.__setitem__(on_gpu(np.arange(2000)), on_gpu(np.arange(2000))), 5),
+        (lambda: x.__setitem__(on_gpu(np.arange(4097) % 2000), on_gpu(np.arange(4097))), 5),
     ):
         before = len(gpu.launches)
         write()
@@ -411,8 +411,8 @@ def test_memory_is_not_kept(gpu):
     device = open_device("cuda:0")
     x, k = on_gpu(LONG), on_gpu(np.arange(9))
     taken = []
-    for _ in range(3):
+    for _ in range(4):
         x[k] = 1
         x[x > 0] = 0
         taken.append(len(device.sizes))
-    assert taken[2] == taken[0]
+    assert taken[3] == taken[1]
