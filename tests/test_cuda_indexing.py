@@ -326,6 +326,35 @@ def test_interpreting_stays_on_the_host(gpu):
     assert_array_equal(np.asarray(x[0]), CUBE[2])
 
 
+def test_a_mask_of_all_is_recorded(no_host, gpu):
+    x = on_gpu(LONG)
+    copy, view = xp.asarray(x, copy=True), x[3:]
+    before = len(gpu.launches)
+    x[x < 0] = 0
+    x[x > 5] = on_gpu(np.array([5]))
+    later = x * 2
+    assert len(gpu.launches) == before
+    assert_array_equal(np.asarray(later), np.clip(LONG, 0, 5) * 2)
+    assert len(gpu.launches) == before + 1
+    assert_array_equal(np.asarray(view), np.clip(LONG, 0, 5)[3:])
+    assert_array_equal(np.asarray(copy), LONG)
+
+
+def test_a_mask_in_memory_is_written_in_place(no_host, gpu):
+    x, mask = on_gpu(LONG), on_gpu(LONG < 0)
+    address = realized(x).address
+    x[mask] = 7
+    assert realized(x).address == address
+    assert_array_equal(np.asarray(x), np.where(LONG < 0, 7, LONG))
+
+
+def test_a_number_of_sixteen_bits(no_host, gpu):
+    host = LONG.astype("f2")
+    x = on_gpu(host)
+    x[on_gpu(LONG) < 0] = 1.5
+    assert_array_equal(np.asarray(x), np.where(LONG < 0, np.float16(1.5), host))
+
+
 # -- their code ------------------------------------------------------------------------------------
 
 
