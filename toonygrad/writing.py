@@ -36,7 +36,7 @@ def is_recorded(array: views.Handle, value: Any, mask: UOp) -> bool:
     Elements must be nobody else's. Where both are in memory, and the array's needn't be copied, only what is
     chosen is written instead.
     """
-    if array._view is not None or views.is_shared(array) or mask.shape != array.shape:
+    if array._view is not None or views.is_shared(array) or mask.shape != views.current(array).shape:
         return False
     single = isinstance(value, SCALARS) or getattr(value, "shape", None) in ((), (1,))
     return single and (in_memory(mask) is None or not views.is_alone(array))
