@@ -15,7 +15,7 @@ from toonygrad import dtypes, indexing, placement, products, record, views
 from toonygrad.devices import DEVICE, use
 from toonygrad.errors import shapes_error, storage_error
 from toonygrad.interchange import Interchange
-from toonygrad.realize import in_memory, realize_nodes
+from toonygrad.realize import in_memory, realize_nodes, shallow
 from toonygrad.runtime.buffer import Buffer, SharedBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
@@ -25,7 +25,7 @@ from toonygrad.writing import SCALARS, is_recorded, write_all, write_number, wri
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
-MOST_PENDING = 512
+MOST_PENDING = 128
 
 # Nodes of numbers that stood beside arrays lately, which take longer to make than all the rest. None of zeros
 # and complex numbers, for 0.0 and -0.0 are equal.
@@ -398,9 +398,9 @@ class Array(Interchange):
 
 
 def from_node(node: UOp) -> Array:
-    """A handle on `node`; the node is computed first where the graph below it has grown deep."""
+    """A handle on `node`; where the graph below it has grown deep, some of that is computed first."""
     if node.depth >= MOST_PENDING:
-        (node,) = realize_nodes([node])
+        node = shallow(node, MOST_PENDING)
     array = Array.__new__(Array)
     array._uop = node
     array._view = None

@@ -20,7 +20,7 @@ from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
 from toonygrad.schedule.piecewise import is_rearranged
 from toonygrad.schedule.ranges import viewed
-from toonygrad.uop.node import UOp, device_of
+from toonygrad.uop.node import UOp, device_of, toposort
 from toonygrad.uop.ops import MOVEMENT, Ops
 from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 
@@ -187,6 +187,50 @@ def _made(structure: Structure, roots: dict[UOp, str]) -> Plan:
     return make_cuda_plan(roots, settings.compile, device, on_host)
 
 
+def shallow(node: UOp, most: int) -> UOp:
+    """`node` with fewer than `most` operations pending in a chain: some of those below are computed.
+
+    What a loop goes on from is asked for by name: of what somebody holds, first what is needed several times.
+    Computed alone, `node` would leave that to be computed again.
+    """
+    for several in (True, False):
+        node = _over_memory(node)
+        if node.depth < most:
+            return node
+        realize_nodes(_held_below(node, several))
+    node = _over_memory(node)
+    return node if node.depth < most else realize_nodes([node])[0]
+
+
+class _Computed:
+    """Nodes that have been computed, as a container."""
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, UOp) and node.realized is not None
+
+
+def _over_memory(node: UOp) -> UOp:
+    """`node` over the memory of what has been computed since it was recorded."""
+    made: dict[UOp, UOp] = {}
+    for each in toposort(node, until=_Computed()):
+        made[each] = each.realized or each.replace(tuple([made[source] for source in each.src]))
+    return made[node]
+
+
+def _held_below(root: UOp, several: bool) -> list[UOp]:
+    """What is pending below `root` and somebody holds; with `several`, what is needed more than once."""
+    number, memory, _, _, again, _ = _walk([root], looking=True)
+    again.clear()
+    uses = _uses(number, memory)
+    found = []
+    for node in _held(number, memory, uses):
+        while node.op in MOVEMENT or is_rearranged(node):
+            node = node.src[0]
+        if node.src and (not several or uses[node] > 1 or node.op in _EXPENSIVE):
+            found.append(node)
+    return found
+
+
 def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
     """The structure of the graph under `roots`; with `looking`, it counts as nobody's demand."""
     number, memory, key, leaves, again, expensive = _walk(roots, looking)
@@ -346,16 +390,9 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
 def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
     """Expensive nodes that somebody outside this graph may ask for again.
 
-    A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive
-    ones nearest below it.
+    Whoever holds a node needs the expensive ones nearest below it.
     """
-    uses = Counter(chain.from_iterable([node.src for node in number if node not in memory]))
-    own = _OWN_REFERENCES
-    held = [
-        node
-        for (node, used), references in zip(uses.items(), _references(uses), strict=True)
-        if references > own + used and node in number and node not in roots and node not in memory
-    ]
+    held = [node for node in _held(number, memory, _uses(number, memory)) if node not in roots]
     if not any(node.src for node in held):
         return []
     below, expensive = _expensive_below(number, memory)
@@ -363,6 +400,21 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     for node in held:
         kept |= below[node]
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
+
+
+def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> Counter[UOp]:
+    """How often each node is a source in this graph."""
+    return Counter(chain.from_iterable([node.src for node in number if node not in memory]))
+
+
+def _held(number: dict[UOp, int], memory: dict[UOp, UOp], uses: Counter[UOp]) -> list[UOp]:
+    """Nodes that have more references than the graph's own: somebody holds them."""
+    own = _OWN_REFERENCES
+    return [
+        node
+        for (node, used), references in zip(uses.items(), _references(uses), strict=True)
+        if references > own + used and node in number and node not in memory
+    ]
 
 
 def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[dict[UOp, int], list[UOp]]:
