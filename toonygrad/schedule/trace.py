@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from toonygrad import dtypes
 from toonygrad.schedule import ranges
-from toonygrad.schedule.piecewise import Piecewise, composed, pieces_of
+from toonygrad.schedule.piecewise import Block, Piecewise, composed, pieces_of
 from toonygrad.schedule.ranges import Index, NotAffine
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
@@ -184,6 +184,31 @@ class Trace:
         flat = ranges.linear(self.domain_indices, strides).shifted(offset)
         value = self._run(source, self.domain_indices, self._value(source, self.domain_indices))
         self.outputs[whole] = Output(whole, value, flat)
+
+    def store_replaced(self, block: Block, whole: UOp) -> None:
+        """Evaluate an array in which a block is replaced, all of it, and store it as `whole`."""
+        self.run_over(whole.shape)
+        flat = ranges.linear(self.domain_indices, contiguous_strides(whole.shape))
+        value = self._run(whole, self.domain_indices, self._replaced(block))
+        self.outputs[whole] = Output(whole, value, flat)
+
+    def _replaced(self, block: Block) -> Steps:
+        """The elements of a block within it, and around it those that were there."""
+        within: list[UOp] = []
+        places: list[Index] = []
+        for axis, (index, start) in enumerate(zip(self.domain_indices, block.starts, strict=True)):
+            found = composed(block.nearest(axis), index, self.extents, self._piecewise)
+            assert found is not None  # an index of the domain depends on no shift
+            place, shift = found
+            if shift is not None:
+                atom = self._shift(shift, axis)
+                within.append(atom.alu(Ops.EQ, atom.src[1 + len(shift.cuts) + shift.shifts.index(-start)]))
+                place += ranges.atom(atom)
+            places.append(place)
+        value, around = (yield block.value, tuple(places)), (yield block.around, self.domain_indices)
+        for each in within:
+            value = each.where(value, around)
+        return value
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
