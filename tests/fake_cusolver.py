@@ -171,9 +171,7 @@ class FakeCusolver(_Fake):
         into = self.vector(scales, TYPES[kind], min(m, n))
 
         def work():
-            reflectors, factors = np.linalg.qr(matrix, mode="raw")
-            matrix[...] = reflectors.T
-            into[...] = factors
+            _reflect(matrix, into)
             info[0] = 0
 
         return work
@@ -332,6 +330,8 @@ class FakeCublas(_Fake):
             self._bind("cublas", f"{letter}getrfBatched", (P, INT, P, INT, P, P, INT), self._getrf(dtype))
             kinds = (P, INT, INT, INT, P, INT, P, P, INT, P, INT)
             self._bind("cublas", f"{letter}getrsBatched", kinds, self._getrs(dtype))
+            kinds = (P, INT, INT, P, INT, P, P, INT)
+            self._bind("cublas", f"{letter}geqrfBatched", kinds, self._geqrf(dtype))
 
     def _getrf(self, dtype: np.dtype) -> Callable[..., Any]:
         def getrf(handle, n, places, leading, pivots, info, many):
@@ -360,6 +360,18 @@ class FakeCublas(_Fake):
             return work
 
         return getrs
+
+    def _geqrf(self, dtype: np.dtype) -> Callable[..., Any]:
+        def geqrf(handle, m, n, places, leading, scales, info, many):
+            INT.from_address(info).value = 0
+
+            def work():
+                for a, tau in zip(self.addresses(places, many), self.addresses(scales, many)):
+                    _reflect(self.matrix(a, dtype, m, n, leading), self.vector(tau, dtype, min(m, n)))
+
+            return work
+
+        return geqrf
 
 
 def _refused(*given: Any) -> None:
@@ -390,9 +402,17 @@ def _lu(matrix: np.ndarray, pivots: np.ndarray, info: np.ndarray) -> None:
             matrix[k + 1 :, k + 1 :] -= np.outer(matrix[k + 1 :, k], matrix[k, k + 1 :])
 
 
+def _reflect(matrix: np.ndarray, scales: np.ndarray) -> None:
+    reflectors, scales[...] = np.linalg.qr(matrix, mode="raw")
+    matrix[...] = reflectors.T
+
+
 def _solve(factors: np.ndarray, pivots: np.ndarray, sides: np.ndarray, form: int) -> None:
     lower, upper = np.tril(factors, -1) + np.eye(len(factors), dtype=factors.dtype), np.triu(factors)
     whole = lower @ upper
     for k in reversed(range(len(factors))):
         whole[[k, int(pivots[k]) - 1]] = whole[[int(pivots[k]) - 1, k]]
-    sides[...] = np.linalg.solve(whole.T if form == 1 else whole, sides)
+    try:
+        sides[...] = np.linalg.solve(whole.T if form == 1 else whole, sides)
+    except np.linalg.LinAlgError:  # the library divides by what isn't there
+        sides[...] = np.nan

@@ -160,7 +160,9 @@ def test_svd(gpu, monkeypatch, size, full, dtype, stack, batched):
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
 @DTYPES
 @STACKS
-def test_qr(gpu, size, mode, dtype, stack):
+@BATCHED
+def test_qr(gpu, monkeypatch, size, mode, dtype, stack, batched):
+    monkeypatch.setattr(cuda_solver, "MOST_BATCHED", 256 if batched else 0)
     x = matrices(*stack, *size, dtype=dtype)
     before = xp.counters()
     found = la.qr(on_gpu(x), mode=mode)

@@ -224,7 +224,7 @@ class CusolverEigen(Cusolver):
 
 
 class CublasBatched(Cublas):
-    """cuBLAS's LU factorization of many small matrices, and solutions by it."""
+    """cuBLAS's LU factorization of many small matrices, solutions by it, and QR factorization."""
 
     def __init__(self, library: Any, stream: int) -> None:
         super().__init__(library, stream)
@@ -237,6 +237,8 @@ class CublasBatched(Cublas):
                 *(_ADDRESS, _INT, _INT, _INT, *matrices, _ADDRESS, *matrices),
                 *(_ADDRESS, _INT),
             )
+            reflect = getattr(library, f"cublas{letter}geqrfBatched")
+            reflect.argtypes = (_ADDRESS, _INT, _INT, *matrices, _ADDRESS, _ADDRESS, _INT)
 
     def factor(self, dtype: np.dtype, size: int, places: int, pivots: int, info: int, many: int) -> None:
         """LU factors in place of matrices, of which `places` is the address of the addresses."""
@@ -259,6 +261,11 @@ class CublasBatched(Cublas):
         given = (*size, matrices, rows, pivots, results, rows, ctypes.byref(wrong), many)
         self._check(function(self._handle, form, *given))
 
+    def reflect(self, dtype: np.dtype, size: tuple[int, int], matrices: int, scales: int, many: int) -> None:
+        """QR factors in place of matrices, and scales of reflectors, at the addresses at these places."""
+        function, wrong = getattr(self._library, f"cublas{_LETTERS[dtype]}geqrfBatched"), ctypes.c_int()
+        self._check(function(self._handle, *size, matrices, size[0], scales, ctypes.byref(wrong), many))
+
 
 def _orthogonal(dtype: np.dtype) -> str:
     return f"cusolverDn{_LETTERS[dtype]}{'ungqr' if dtype.kind == 'c' else 'orgqr'}"
@@ -275,18 +282,18 @@ def is_batched(shape: tuple[int, ...]) -> bool:
 def cholesky(
     device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...], result: DeviceBuffer
 ) -> None:
-    """Cholesky factors; the other triangle holds what was there."""
-    call, triangle = parameters
+    """Cholesky factors of what are lower triangles to the library; the others hold what was there."""
+    (call,) = parameters
     copy_into(result, sources[0])
     size, info, dtype = result.shape[-1], _info(device, result), result.dtype
     library = _opened(device, Cusolver)
     if is_batched(result.shape):
         places = _places(device, result)
         many = size_of(result.shape[:-2])
-        device.asked(library.cholesky_of_many, dtype, triangle, size, places.address, info, many)
+        device.asked(library.cholesky_of_many, dtype, LOWER, size, places.address, info, many)
     else:
         kind = _TYPES[dtype]
-        calls = [(triangle, size, kind, at, size, kind) for at in _addresses(result)]
+        calls = [(LOWER, size, kind, at, size, kind) for at in _addresses(result)]
         device.asked(library.run, device, "Xpotrf", calls, info)
     _raise_where(info, call, "Matrix is not positive definite")
 
@@ -298,8 +305,12 @@ def factored(
 
     Pivots are int32 where the stack is one call, else int64.
     """
-    call, fails = parameters
-    matrices = _copied(sources[0])
+    return _factored(device, sources[0])[:2]
+
+
+def _factored(device: Device, source: DeviceBuffer) -> tuple[DeviceBuffer, DeviceBuffer, DeviceBuffer]:
+    """As `factored`, and what the library says of each."""
+    matrices = _copied(source)
     size, info, dtype = matrices.shape[-1], _info(device, matrices), matrices.dtype
     in_one = is_batched(matrices.shape)
     pivots = device.allocate(matrices.shape[:-1], _WORD if in_one else dtypes.int64)
@@ -313,13 +324,7 @@ def factored(
         step = size * pivots.dtype.itemsize
         more = [pivots.address + step * number for number in range(len(calls))]
         device.asked(_opened(device, Cusolver).run, device, "Xgetrf", calls, info, more)
-    if fails:
-        for number, place in enumerate(info.array):
-            if place:  # the first pivot that is zero, or not a number
-                offset = (number * size * size + (int(place) - 1) * (size + 1)) * dtype.itemsize
-                if matrices.view(offset, (), ()).array == 0:
-                    raise np.linalg.LinAlgError(f"{call}: Singular matrix")
-    return matrices, pivots
+    return matrices, pivots, info
 
 
 def solved(
@@ -328,7 +333,7 @@ def solved(
     """Solutions of systems of the matrices, or as they are to the library, with right-hand sides as rows."""
     call, form = parameters
     matrices, sides = sources
-    factors, pivots = factored(device, [matrices], (call, True))
+    factors, pivots, info = _factored(device, matrices)
     stack = len(result.shape) - len(sides.shape)
     strides = (*(0,) * stack, *(0 if n == 1 else s for n, s in zip(sides.shape, sides.strides)))
     copy_into(result, sides.view(0, result.shape, strides))
@@ -338,13 +343,19 @@ def solved(
         given = (form, (size, rows), places.address, pivots.address, results.address)
         many = size_of(factors.shape[:-2])
         device.asked(_opened(device, CublasBatched).solve, dtype, *given, many)
-        return
-    kind, step = _TYPES[dtype], size * pivots.dtype.itemsize
-    calls = [
-        (form, size, rows, kind, matrix, size, pivots.address + step * number, kind, side, size)
-        for number, (matrix, side) in enumerate(zip(_addresses(factors), _addresses(result)))
-    ]
-    device.asked(_opened(device, Cusolver).solve, calls, device.allocate((1,), _WORD))
+    else:
+        kind, step = _TYPES[dtype], size * pivots.dtype.itemsize
+        calls = [
+            (form, size, rows, kind, matrix, size, pivots.address + step * number, kind, side, size)
+            for number, (matrix, side) in enumerate(zip(_addresses(factors), _addresses(result)))
+        ]
+        device.asked(_opened(device, Cusolver).solve, calls, device.allocate((1,), _WORD))
+    # Only now: what solves by factors that aren't there does no harm, and the GPU needn't wait for the host.
+    for number, place in enumerate(info.array):
+        if place:  # the first pivot that is zero, or not a number
+            offset = (number * size * size + (int(place) - 1) * (size + 1)) * dtype.itemsize
+            if factors.view(offset, (), ()).array == 0:
+                raise np.linalg.LinAlgError(f"{call}: Singular matrix")
 
 
 def hermitian_eigen(
@@ -426,15 +437,29 @@ def _finite(values: DeviceBuffer, call: str) -> DeviceBuffer:
     return values
 
 
+def is_reflected(shape: tuple[int, ...]) -> bool:
+    """Whether a stack of matrices is factored to reflectors in one call: many small ones."""
+    return max(shape[-2:]) <= MOST_BATCHED and size_of(shape[:-2]) >= max(2, min(shape[-2:]) // 16)
+
+
 def reflected(
     device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...]
 ) -> tuple[DeviceBuffer, ...]:
-    """Of the transposes of matrices: R in the lower triangle, and Q with so many columns, as rows."""
+    """Of the transposes of matrices: R in the lower triangle, and Q with so many columns, as rows.
+
+    Without a number of columns, in place of Q the scales of the reflectors, which stand beside R.
+    """
     (columns,) = parameters
     matrices = _copied(sources[0])
     *stack, width, height = matrices.shape
     info, dtype, count = _info(device, matrices), matrices.dtype, min(width, height)
     scales = device.allocate((*stack, count), dtype)
+    if columns is None:
+        places, of_scales = _places(device, matrices), _places(device, scales, 1)
+        blas, many = _opened(device, CublasBatched), size_of(tuple(stack))
+        given = (height, width), places.address, of_scales.address, many
+        device.asked(blas.reflect, dtype, *given)
+        return matrices, scales
     kind, library = _TYPES[dtype], _opened(device, Cusolver)
     of_scales = _addresses(scales, 1)
     calls = [
@@ -504,13 +529,13 @@ def _info(device: Device, matrices: DeviceBuffer) -> DeviceBuffer:
 def _addresses(matrices: DeviceBuffer, axes: int = 2) -> list[int]:
     """Of each matrix of a row-major stack."""
     stack, each = matrices.shape[:-axes], matrices.shape[-axes:]
-    step = size_of(each) * matrices.dtype.itemsize
-    return [matrices.address + step * number for number in range(size_of(stack))]
+    first, step = matrices.address, size_of(each) * matrices.dtype.itemsize
+    return list(range(first, first + step * size_of(stack), step))
 
 
-def _places(device: Device, matrices: DeviceBuffer) -> DeviceBuffer:
+def _places(device: Device, matrices: DeviceBuffer, axes: int = 2) -> DeviceBuffer:
     """The addresses of all matrices on the GPU."""
-    return device.upload(np.array(_addresses(matrices), np.int64))
+    return device.upload(np.array(_addresses(matrices, axes), np.int64))
 
 
 def _raise_where(info: DeviceBuffer, call: str, words: str) -> None:
