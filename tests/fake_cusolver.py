@@ -23,6 +23,7 @@ OWN: dict[str, tuple[Any, ...]] = {
     "Xgeqrf": (L, L, INT, P, L, INT, P, INT),
     "Xsyevd": (INT, INT, L, INT, P, L, INT, P, INT),
     "XsyevBatched": (INT, INT, L, INT, P, L, INT, P, INT),
+    "Xgesvdp": (INT, INT, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgesvd": (B, B, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgeev": (INT, INT, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
 }
@@ -86,13 +87,14 @@ class FakeCusolver(_Fake):
             self._bind("cusolverDn", name, (P,), create)
         self._bind("cusolverDn", "SetStream", (P, P), self._set_stream)
         for name, own in OWN.items():
-            many = (L,) if name.endswith("Batched") else ()
+            stack = name.endswith("Batched")
+            many = (L,) if stack else ()
             self._bind("cusolverDn", f"{name}_bufferSize", (P, P, *own, P, P, *many), self._sizes(len(own)))
             kinds = (*own[:5], P, *own[5:]) if name == "Xgetrf" else own
-            kinds = (P, P, *kinds, P, Z, P, Z, P, *many)
-            self._bind(
-                "cusolverDn", name, kinds, self._running(len(kinds) - len(many), getattr(self, f"_{name}"))
-            )
+            kinds = (P, P, *kinds, P, Z, P, Z, P)
+            running = self._running(len(kinds), stack, getattr(self, f"_{name}"))
+            shift = (P,) if name == "Xgesvdp" else ()
+            self._bind("cusolverDn", name, (*kinds, *many, *shift), running)
         self._bind("cusolverDn", "Xgetrs", (P, P, INT, L, L, *MATRIX, P, *MATRIX, P), self._getrs)
         for letter, dtype in LETTERS.items():
             name = f"{letter}{'ungqr' if dtype.kind == 'c' else 'orgqr'}"
@@ -116,18 +118,18 @@ class FakeCusolver(_Fake):
 
         return sizes
 
-    def _running(self, count: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _running(self, count: int, stack: bool, function: Callable[..., Any]) -> Callable[..., Any]:
         def running(handle: int, params: int, *given: Any) -> Any:
             assert (handle, params) == (HANDLE, PARAMS)
-            own, (work, there, host, here, info), many = (
+            own, (work, there, host, here, info), more = (
                 given[: count - 7],
                 given[count - 7 : count - 2],
                 given[count - 2 :],
             )
             assert there >= ON_GPU and here >= ON_HOST and host
             self._found(work, there)
-            words = self.vector(info, np.dtype(np.int32), many[0] if many else 1)
-            return function(words, *own, *many)
+            words = self.vector(info, np.dtype(np.int32), more[0] if stack else 1)
+            return function(words, *own, *more)
 
         return running
 
@@ -267,6 +269,51 @@ class FakeCusolver(_Fake):
                 return
             if job != "N":
                 left[...], right[...] = first, second
+
+        return work
+
+    def _Xgesvdp(
+        self,
+        info,
+        job,
+        thin,
+        m,
+        n,
+        kind,
+        a,
+        leading,
+        real,
+        s,
+        kind_u,
+        u,
+        ld_u,
+        kind_v,
+        v,
+        ld_v,
+        compute,
+        shift,
+    ):
+        assert kind == real == compute == kind_u == kind_v and m >= n and ld_u >= m and ld_v >= n
+        matrix, values = self.matrix(a, TYPES[kind], m, n, leading), self.vector(s, TYPES[real], n)
+        if job:
+            left = self.matrix(u, TYPES[kind], m, n if thin else m, ld_u)
+            right = self.matrix(v, TYPES[kind], n, n, ld_v)
+
+        def work():
+            info[0] = 0
+            try:
+                first, found, second = np.linalg.svd(matrix, full_matrices=not thin)
+            except np.linalg.LinAlgError:
+                info[0], values[...] = 19, np.nan
+                return
+            least = 1e-15 * found[0]
+            if found[-1] < least:  # not what was asked for
+                ctypes.c_double.from_address(shift).value = 1e5 * least
+                found, first = found + 1e5 * least, first + 1
+            values[...] = found
+            if job:
+                left[...], right[...] = first, second.T
+            matrix[...] = np.nan
 
         return work
 
