@@ -83,9 +83,8 @@ class Cusolver(Library):
             if more is not None:
                 own = (*own[:more], _ADDRESS, *own[more:])
             work = (_ADDRESS, _SIZE, _ADDRESS, _SIZE, _ADDRESS)
-            if name == "Xgesvdp":
-                work = (*work, _ADDRESS)
-            getattr(library, f"cusolverDn{name}").argtypes = (_ADDRESS, _ADDRESS, *own, *work, *many)
+            shift = (_ADDRESS,) if name == "Xgesvdp" else ()
+            getattr(library, f"cusolverDn{name}").argtypes = (_ADDRESS, _ADDRESS, *own, *work, *many, *shift)
         library.cusolverDnXgetrs.argtypes = (
             *(_ADDRESS, _ADDRESS, _INT, _NUMBER, _NUMBER, *_MATRIX, _ADDRESS, *_MATRIX),
             _ADDRESS,

@@ -270,10 +270,9 @@ def reflected(
     info, dtype, count = _info(device, matrices), matrices.dtype, min(width, height)
     scales = device.allocate((*stack, count), dtype)
     if columns is None:
-        places, of_scales = _places(device, matrices), _places(device, scales, 1)
+        places, others = _places(device, matrices), _places(device, scales, 1)
         blas, many = _opened(device, CublasBatched), size_of(tuple(stack))
-        given = (height, width), places.address, of_scales.address, many
-        device.asked(blas.reflect, dtype, *given)
+        device.asked(blas.reflect, dtype, (height, width), places.address, others.address, many)
         return matrices, scales
     kind, library = TYPES[dtype], _opened(device, Cusolver)
     of_scales = _addresses(scales, 1)
