@@ -408,8 +408,7 @@ def _reduced_twice(steps: dict[UOp, list[Step]], stored: dict[UOp, str]) -> dict
 def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
     """`steps` with kernels over one domain, that share memory or feed one another, made one.
 
-    A kernel joins an earlier one only where no step between depends on the earlier and is needed by the
-    later.
+    A kernel joins an earlier one only where no step between depends on the one and is needed by the other.
     """
     groups: list[Step | None] = list(steps)
     # Which steps each step needs, directly and through others, as bits.
@@ -423,8 +422,10 @@ def _joined(steps: list[Step], fusion: _Fusion) -> list[Step]:
                 continue
             if not _could_join(one, other):
                 continue
-            if any(needs[k] >> earlier & 1 for k in _places(needs[later])):
-                continue  # k needs the one and is needed by the other
+            # A step between may need the one and be needed by the other, whichever comes first: what has been
+            # joined to the later one may be needed by the earlier.
+            if _is_between(needs, earlier, later) or _is_between(needs, later, earlier):
+                continue
             kernel = _join(one, other, fusion)
             if kernel is not None:
                 groups[earlier], groups[later] = None, kernel
@@ -495,11 +496,16 @@ def _places(mask: int) -> Iterator[int]:
         mask ^= lowest
 
 
+def _is_between(needs: Sequence[int], one: int, other: int) -> bool:
+    """Whether a step needs the one and is needed by the other."""
+    return any(needs[step] >> one & 1 for step in _places(needs[other]))
+
+
 def _needs_joined(needs: Sequence[int], earlier: int, later: int) -> list[int]:
     """`needs` once the earlier step is part of the later."""
     gone, joined = 1 << earlier, 1 << later
     both = (needs[earlier] | needs[later]) & ~(gone | joined)
-    result = [mask & ~gone | joined | both if mask & gone else mask for mask in needs]
+    result = [mask & ~gone | joined | both if mask & (gone | joined) else mask for mask in needs]
     result[later] = both
     return result
 
