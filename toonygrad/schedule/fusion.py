@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toonygrad.schedule.boundaries import has_no_kernel, view_of, whole
 from toonygrad.schedule.one_walk import found_with_others
 from toonygrad.schedule.piecewise import Block, block_of
 from toonygrad.schedule.ranges import NeedsSplit
 from toonygrad.schedule.repetition import read_at_several_places
-from toonygrad.schedule.trace import Conflict, ForThreads, Output, Trace, has_no_kernel, view_of, whole
+from toonygrad.schedule.trace import Conflict, ForThreads, Output, Trace
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
