@@ -308,7 +308,7 @@ def _held_below(root: UOp, several: bool) -> list[UOp]:
     uses = _uses(number, memory)
     found = []
     for node in _held(number, memory, uses):
-        while node.op in MOVEMENT:
+        while node.op in MOVEMENT or is_rearranged(node):
             node = node.src[0]
         if node.src and (not several or uses[node] > 1 or node.op in _EXPENSIVE):
             found.append(node)

@@ -28,6 +28,9 @@ from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
 
+# Checks that nobody has looked at; before there are more somebody does, so that a loop doesn't pile them up.
+MOST_CHECKS = 16
+
 
 class CudaPlan(Plan):
     """Steps that compute the stored nodes of one structure on a GPU.
@@ -60,6 +63,8 @@ class CudaPlan(Plan):
         ------
         MemoryError
             Memory for a result can't be had.
+        IndexError, numpy.linalg.LinAlgError
+            Something was wrong with what `leaves` are made of, where they stand on much that nobody has read.
         """
         buffer = Ops.BUFFER
         values: Slots = []
@@ -72,6 +77,10 @@ class CudaPlan(Plan):
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
+        if len(earlier) >= MOST_CHECKS:
+            for checks in earlier:
+                checks.raise_if_outside()
+            earlier = ()
         values += self._scalars
         values += [None] * (self._slots - len(values))
         device = self._device
@@ -195,7 +204,12 @@ def make_cuda_plan(
         after += len(group)
         if not in_program:
             for step, _, dead in group:
-                made.append(_run_step(place, step, slot, dead))
+                run = _run_step(place, step, slot, dead)
+                if isinstance(run, LibraryStep) and run.checking:
+                    run.leave_checks(count)
+                    checks.append(count)
+                    count += 1
+                made.append(run)
                 for node in step.writes:
                     places[slot[node]] = given_place(slot[node], layout_of(place, node.dtype, node.shape))
             continue

@@ -21,7 +21,7 @@ from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
-from toonygrad.dtypes import REAL_PART
+from toonygrad.dtypes import REAL_PART, float16, float32
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
 from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call, Runnable
@@ -406,7 +406,9 @@ class ProgramStep(RunStep):
             try:
                 given.append(node.bits)
             except AttributeError:
-                node.bits = scalar_bits(node.dtype, node.arg)
+                # Kernels compute with float32 what is stored in sixteen bits (codegen/float16.py).
+                dtype = float32 if node.dtype == float16 else node.dtype
+                node.bits = scalar_bits(dtype, node.arg)
                 given.append(node.bits)
         blocks = []
         for free, layout in form.lasting:

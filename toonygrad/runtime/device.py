@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -71,6 +71,8 @@ class Memory:
 class Checks:
     """Whether indices were out of bounds, noted by kernels and looked at when somebody reads their results.
 
+    What a library notes of its work is looked at in the same way, by a subclass.
+
     Parameters
     ----------
     words : a number for each check, on the device; not zero where an index was outside
@@ -78,6 +80,8 @@ class Checks:
     """
 
     __slots__ = ("_checks", "_words", "error")
+
+    raised: ClassVar[type[Exception]] = IndexError
 
     def __init__(self, words: DeviceBuffer, checks: Sequence[tuple[str, int, int]]) -> None:
         self._words: DeviceBuffer | None = words
@@ -88,13 +92,16 @@ class Checks:
         """Wait for the kernel; IndexError where an index was out of bounds, now and ever after."""
         words = self._words
         if words is not None:
-            for (call, axis, size), outside in zip(self._checks, words.array, strict=True):
-                if outside:
-                    self.error = f"{call}: an index is out of bounds for axis {axis} with size {size}"
-                    break
+            self.error = self._failure(words.array)
             self._words = None
         if self.error is not None:
-            raise IndexError(self.error)
+            raise self.raised(self.error)
+
+    def _failure(self, words: np.ndarray) -> str | None:
+        for (call, axis, size), outside in zip(self._checks, words, strict=True):
+            if outside:
+                return f"{call}: an index is out of bounds for axis {axis} with size {size}"
+        return None
 
     def unread(self, checks: Sequence[tuple[str, int, int]]) -> DeviceBuffer | None:
         """The numbers, int64, if these are what they are of and nobody has looked yet."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from toonygrad.schedule.boundaries import RECOMPUTE, work_above
 from toonygrad.schedule.piecewise import pieces_of
-from toonygrad.schedule.trace import RECOMPUTE, work_above
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import ELEMENTWISE, LEAVES, MOVEMENT, Ops
 

@@ -253,7 +253,7 @@ def _entered(key: tuple, node: UOp, entry: _Entry) -> UOp:
 
 _blank = UOp.__new__
 
-# A loop whose steps are kernels is computed after some of them: a GPU works meanwhile. One kernel may be long.
+# A loop whose steps are kernels is computed after some of them, and a GPU works meanwhile. One may be long.
 END_OF_KERNEL = 8
 _length_of = dict.fromkeys(
     (Ops.SLICE, Ops.CONCAT, Ops.REDUCE, Ops.SCAN, Ops.GATHER, Ops.EXTERNAL), END_OF_KERNEL
