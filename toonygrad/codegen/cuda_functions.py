@@ -64,8 +64,8 @@ def write_remainder(function: Any) -> None:
 
 
 def square_root(builder: Any, x: Any, reciprocal: Callable[[Any], Any]) -> Any:
-    """The rounded root of a float32, by the arithmetic of ptxas, which has a branch before it: here what is too
-    small for it is scaled, so that the roots of several elements are computed beside one another.
+    """The rounded root of a float32, by the arithmetic of ptxas, which has a branch before it: here what is
+    too small for it is scaled, so that the roots of several elements are computed beside one another.
 
     Parameters
     ----------
