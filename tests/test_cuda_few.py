@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from fake_driver import fake_gpus
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import toonygrad as xp
 from toonygrad.codegen import cuda_few
@@ -73,6 +73,23 @@ def test_pairs_are_never_stored(function: Callable[..., Any], dtype: str, enough
     meant = function(np, position.astype(np.float64), mass.astype(np.float64))
     assert kernels == 1
     assert_allclose(found, meant, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-5 * np.abs(meant).max())
+
+
+def test_quotients_of_every_size() -> None:
+    """What is no ordinary number is divided in another way, beside what is one."""
+    generator = np.random.default_rng(8)
+    mass = generator.choice(np.float32([0.0, 1.0, 1e-30, 1e30, 1e-42, 3.0, np.inf]), 600, p=[0.1] * 6 + [0.4])
+    for kept in (mass, np.where(np.isinf(mass), np.float32(2), mass)):
+        spread = generator.normal(0, 1, (600, 3)).astype(np.float32)
+
+        def quotients(xp: Any, position: Any, mass: Any) -> Any:
+            weight = xp.sqrt(position[:, 0] ** 2) / mass / (mass + 1.0) / 3.0
+            return xp.max(position * weight[:, None], axis=0)
+
+        with np.errstate(all="ignore"):
+            meant = quotients(np, spread, kept)
+        found, _ = on_gpu(quotients, spread, kept)
+        assert_array_equal(found, meant)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
