@@ -23,6 +23,7 @@ OWN: dict[str, tuple[Any, ...]] = {
     "Xgeqrf": (L, L, INT, P, L, INT, P, INT),
     "Xsyevd": (INT, INT, L, INT, P, L, INT, P, INT),
     "XsyevBatched": (INT, INT, L, INT, P, L, INT, P, INT),
+    "Xgesvdp": (INT, INT, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgesvd": (B, B, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgeev": (INT, INT, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
 }
@@ -86,13 +87,14 @@ class FakeCusolver(_Fake):
             self._bind("cusolverDn", name, (P,), create)
         self._bind("cusolverDn", "SetStream", (P, P), self._set_stream)
         for name, own in OWN.items():
-            many = (L,) if name.endswith("Batched") else ()
+            stack = name.endswith("Batched")
+            many = (L,) if stack else ()
             self._bind("cusolverDn", f"{name}_bufferSize", (P, P, *own, P, P, *many), self._sizes(len(own)))
             kinds = (*own[:5], P, *own[5:]) if name == "Xgetrf" else own
-            kinds = (P, P, *kinds, P, Z, P, Z, P, *many)
-            self._bind(
-                "cusolverDn", name, kinds, self._running(len(kinds) - len(many), getattr(self, f"_{name}"))
-            )
+            kinds = (P, P, *kinds, P, Z, P, Z, P)
+            running = self._running(len(kinds), stack, getattr(self, f"_{name}"))
+            shift = (P,) if name == "Xgesvdp" else ()
+            self._bind("cusolverDn", name, (*kinds, *many, *shift), running)
         self._bind("cusolverDn", "Xgetrs", (P, P, INT, L, L, *MATRIX, P, *MATRIX, P), self._getrs)
         for letter, dtype in LETTERS.items():
             name = f"{letter}{'ungqr' if dtype.kind == 'c' else 'orgqr'}"
@@ -116,18 +118,18 @@ class FakeCusolver(_Fake):
 
         return sizes
 
-    def _running(self, count: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _running(self, count: int, stack: bool, function: Callable[..., Any]) -> Callable[..., Any]:
         def running(handle: int, params: int, *given: Any) -> Any:
             assert (handle, params) == (HANDLE, PARAMS)
-            own, (work, there, host, here, info), many = (
+            own, (work, there, host, here, info), more = (
                 given[: count - 7],
                 given[count - 7 : count - 2],
                 given[count - 2 :],
             )
             assert there >= ON_GPU and here >= ON_HOST and host
             self._found(work, there)
-            words = self.vector(info, np.dtype(np.int32), many[0] if many else 1)
-            return function(words, *own, *many)
+            words = self.vector(info, np.dtype(np.int32), more[0] if stack else 1)
+            return function(words, *own, *more)
 
         return running
 
@@ -171,9 +173,7 @@ class FakeCusolver(_Fake):
         into = self.vector(scales, TYPES[kind], min(m, n))
 
         def work():
-            reflectors, factors = np.linalg.qr(matrix, mode="raw")
-            matrix[...] = reflectors.T
-            into[...] = factors
+            _reflect(matrix, into)
             info[0] = 0
 
         return work
@@ -272,6 +272,51 @@ class FakeCusolver(_Fake):
 
         return work
 
+    def _Xgesvdp(
+        self,
+        info,
+        job,
+        thin,
+        m,
+        n,
+        kind,
+        a,
+        leading,
+        real,
+        s,
+        kind_u,
+        u,
+        ld_u,
+        kind_v,
+        v,
+        ld_v,
+        compute,
+        shift,
+    ):
+        assert kind == real == compute == kind_u == kind_v and m >= n and ld_u >= m and ld_v >= n
+        matrix, values = self.matrix(a, TYPES[kind], m, n, leading), self.vector(s, TYPES[real], n)
+        if job:
+            left = self.matrix(u, TYPES[kind], m, n if thin else m, ld_u)
+            right = self.matrix(v, TYPES[kind], n, n, ld_v)
+
+        def work():
+            info[0] = 0
+            try:
+                first, found, second = np.linalg.svd(matrix, full_matrices=not thin)
+            except np.linalg.LinAlgError:
+                info[0], values[...] = 19, np.nan
+                return
+            least = 1e-15 * found[0]
+            if found[-1] < least:  # not what was asked for
+                ctypes.c_double.from_address(shift).value = 1e5 * least
+                found, first = found + 1e5 * least, first + 1
+            values[...] = found
+            if job:
+                left[...], right[...] = first, second.T
+            matrix[...] = np.nan
+
+        return work
+
     def _Xgeev(
         self,
         info,
@@ -332,6 +377,8 @@ class FakeCublas(_Fake):
             self._bind("cublas", f"{letter}getrfBatched", (P, INT, P, INT, P, P, INT), self._getrf(dtype))
             kinds = (P, INT, INT, INT, P, INT, P, P, INT, P, INT)
             self._bind("cublas", f"{letter}getrsBatched", kinds, self._getrs(dtype))
+            kinds = (P, INT, INT, P, INT, P, P, INT)
+            self._bind("cublas", f"{letter}geqrfBatched", kinds, self._geqrf(dtype))
 
     def _getrf(self, dtype: np.dtype) -> Callable[..., Any]:
         def getrf(handle, n, places, leading, pivots, info, many):
@@ -360,6 +407,18 @@ class FakeCublas(_Fake):
             return work
 
         return getrs
+
+    def _geqrf(self, dtype: np.dtype) -> Callable[..., Any]:
+        def geqrf(handle, m, n, places, leading, scales, info, many):
+            INT.from_address(info).value = 0
+
+            def work():
+                for a, tau in zip(self.addresses(places, many), self.addresses(scales, many)):
+                    _reflect(self.matrix(a, dtype, m, n, leading), self.vector(tau, dtype, min(m, n)))
+
+            return work
+
+        return geqrf
 
 
 def _refused(*given: Any) -> None:
@@ -390,9 +449,17 @@ def _lu(matrix: np.ndarray, pivots: np.ndarray, info: np.ndarray) -> None:
             matrix[k + 1 :, k + 1 :] -= np.outer(matrix[k + 1 :, k], matrix[k, k + 1 :])
 
 
+def _reflect(matrix: np.ndarray, scales: np.ndarray) -> None:
+    reflectors, scales[...] = np.linalg.qr(matrix, mode="raw")
+    matrix[...] = reflectors.T
+
+
 def _solve(factors: np.ndarray, pivots: np.ndarray, sides: np.ndarray, form: int) -> None:
     lower, upper = np.tril(factors, -1) + np.eye(len(factors), dtype=factors.dtype), np.triu(factors)
     whole = lower @ upper
     for k in reversed(range(len(factors))):
         whole[[k, int(pivots[k]) - 1]] = whole[[int(pivots[k]) - 1, k]]
-    sides[...] = np.linalg.solve(whole.T if form == 1 else whole, sides)
+    try:
+        sides[...] = np.linalg.solve(whole.T if form == 1 else whole, sides)
+    except np.linalg.LinAlgError:  # the library divides by what isn't there
+        sides[...] = np.nan

@@ -14,7 +14,8 @@ from fake_driver import FakeDriver, fake_gpus
 from numpy.testing import assert_allclose
 
 import toonygrad as xp
-from toonygrad.runtime import cuda_solver
+from toonygrad.array import realized
+from toonygrad.runtime import cuda_stacks
 from toonygrad.runtime.cuda_libraries import open_library
 from toonygrad.runtime.cuda_solver import CublasBatched, Cusolver, CusolverEigen
 from toonygrad.runtime.driver import DeviceMemoryError
@@ -106,7 +107,7 @@ ONE_ANSWER: dict[str, tuple[bool, Callable[..., Any], Callable[..., Any]]] = {
 @STACKS
 @BATCHED
 def test_one_answer(gpu, monkeypatch, name, dtype, stack, batched):
-    monkeypatch.setattr(cuda_solver, "MOST_BATCHED", 256 if batched else 0)
+    monkeypatch.setattr(cuda_stacks, "MOST_BATCHED", 256 if batched else 0)
     hermitian, ours, numpys = ONE_ANSWER[name]
     x = (definite if hermitian else matrices)(*stack, 5, 5, dtype=dtype)
     check_on_gpu(lambda: close(ours(on_gpu(x)), numpys(x)))
@@ -117,7 +118,7 @@ def test_one_answer(gpu, monkeypatch, name, dtype, stack, batched):
 @STACKS
 @BATCHED
 def test_solve(gpu, monkeypatch, sides, dtype, stack, batched):
-    monkeypatch.setattr(cuda_solver, "MOST_BATCHED", 256 if batched else 0)
+    monkeypatch.setattr(cuda_stacks, "MOST_BATCHED", 256 if batched else 0)
     x = matrices(*stack, 5, 5, dtype=dtype)
     y = matrices(*((*stack, 5, 2) if sides == "stack" else sides), dtype=dtype, seed=1)
     check_on_gpu(lambda: close(la.solve(on_gpu(x), on_gpu(y)), np.linalg.solve(x, y)))
@@ -127,7 +128,7 @@ def test_solve(gpu, monkeypatch, sides, dtype, stack, batched):
 @STACKS
 @BATCHED
 def test_hermitian_eigenvectors(gpu, monkeypatch, dtype, stack, batched):
-    monkeypatch.setattr(cuda_solver, "MOST_BATCHED", 256 if batched else 0)
+    monkeypatch.setattr(cuda_stacks, "MOST_BATCHED", 256 if batched else 0)
     x = definite(*stack, 5, 5, dtype=dtype)
     # The upper triangle isn't read.
     values, vectors = la.eigh(on_gpu(np.tril(x) + np.triu(np.full((5, 5), 7), 1).astype(dtype)))
@@ -143,7 +144,7 @@ def test_hermitian_eigenvectors(gpu, monkeypatch, dtype, stack, batched):
 @STACKS
 @BATCHED
 def test_svd(gpu, monkeypatch, size, full, dtype, stack, batched):
-    monkeypatch.setattr(cuda_solver, "MOST_ROTATED", 32 if batched else 0)
+    monkeypatch.setattr(cuda_stacks, "MOST_ROTATED", 32 if batched else 0)
     x, count = matrices(*stack, *size, dtype=dtype), min(size)
     before = xp.counters()
     found = la.svd(on_gpu(x), full_matrices=full)
@@ -157,10 +158,32 @@ def test_svd(gpu, monkeypatch, size, full, dtype, stack, batched):
 
 
 @pytest.mark.parametrize("size", [(5, 5), (7, 4), (4, 7)], ids=str)
+@pytest.mark.parametrize("full", [True, False])
+def test_svd_of_what_is_nearly_singular(gpu, cusolver, monkeypatch, size, full):
+    """The library's fast way fails: a slower one is taken for the matrices that it fails for."""
+    monkeypatch.setattr(cuda_stacks, "MOST_ROTATED", 0)
+    x = matrices(3, *size)
+    x[1, 1] = x[1, 0] * 3
+    x[1, :, 2] = x[1, :, 3]
+    left, values, right = map(np.asarray, la.svd(on_gpu(x), full_matrices=full))
+    count = min(size)
+    close(values, np.linalg.svdvals(x))
+    close((left[..., :count] * values[..., None, :]) @ right[..., :count, :], x)
+    close(np.linalg.norm(right, axis=-1), np.ones(right.shape[:-1]))
+    assert cusolver.called == ["Xgesvdp"] * 3 + ["Xgesvd"]
+    cusolver.called.clear()
+    # What float32 has rounded is far from singular in double precision.
+    close(la.svdvals(on_gpu(x[1].astype("float32"))), np.linalg.svdvals(x[1].astype("float32")))
+    assert cusolver.called == ["Xgesvdp"]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (7, 4), (4, 7)], ids=str)
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
 @DTYPES
 @STACKS
-def test_qr(gpu, size, mode, dtype, stack):
+@BATCHED
+def test_qr(gpu, monkeypatch, size, mode, dtype, stack, batched):
+    monkeypatch.setattr(cuda_stacks, "MOST_BATCHED", 256 if batched else 0)
     x = matrices(*stack, *size, dtype=dtype)
     before = xp.counters()
     found = la.qr(on_gpu(x), mode=mode)
@@ -241,6 +264,37 @@ def test_singular_systems(gpu):
     assert (float(sign), float(logarithm)) == (0, -np.inf)
 
 
+@pytest.mark.parametrize("function", [la.inv, lambda x: la.cholesky(x) * 2], ids=["inv", "cholesky"])
+def test_a_failure_is_told_when_elements_are_read(gpu, function):
+    made = function(on_gpu(SINGULAR))
+    xp.realize(made)
+    after = xp.sum(made, axis=0) + 1
+    xp.realize(after)
+    reads: list[Callable[[], Any]] = [
+        after.block_until_ready,
+        lambda: np.asarray(made),
+        lambda: np.from_dlpack(made, device="cpu"),
+        lambda: np.asarray(after),
+    ]
+    for read in reads:
+        with pytest.raises(np.linalg.LinAlgError):
+            read()
+
+
+def test_what_nobody_reads_does_not_pile_up(gpu):
+    x, y = on_gpu(np.eye(3) * 2), on_gpu(np.ones((3, 1)))
+    for _ in range(40):
+        y = la.solve(x, y)
+        xp.realize(y)
+        assert len(realized(y).checks) <= 17
+    close(y, np.full((3, 1), 2.0**-40))
+    y = la.solve(on_gpu(SINGULAR), y)
+    with pytest.raises(np.linalg.LinAlgError, match=r"^solve: Singular matrix$"):
+        for _ in range(20):
+            y = la.solve(x, y)
+            xp.realize(y)
+
+
 def test_an_index_out_of_bounds_comes_first(gpu):
     x = on_gpu(np.eye(3))
     taken = xp.take(x, on_gpu(np.array([0, 1, 1])), axis=0)
@@ -285,7 +339,7 @@ def test_all_results_are_of_one_call(gpu, cusolver):
     la.qr(on_gpu(matrices(4, 6)))
     la.eigh(on_gpu(definite(4, 4)))
     la.slogdet(on_gpu(matrices(4, 4)))
-    assert cusolver.called == ["Xgesvd", "Xgeqrf", "Dorgqr", "Xsyevd", "Xgetrf"]
+    assert cusolver.called == ["Xgesvdp", "Xgeqrf", "Dorgqr", "Xsyevd", "Xgetrf"]
 
 
 def test_what_stands_around_fuses(gpu):

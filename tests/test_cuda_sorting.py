@@ -33,7 +33,9 @@ def gpu(tmp_path: Path) -> Iterator[FakeDriver]:
 
 
 @pytest.fixture
-def cub(gpu) -> FakeCub:
+def cub(gpu, monkeypatch) -> FakeCub:
+    """CUB, which has all the work."""
+    monkeypatch.setattr(cuda_sorting, "LONGEST_IN_A_BLOCK", 0)
     return gpu.libraries[Cub]
 
 
@@ -60,16 +62,18 @@ def bits(array: Any) -> bytes:
     return array.tobytes()
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["lane by lane", "all lanes at once"])
+@pytest.mark.parametrize("way", ["lane by lane", "all lanes at once", "by blocks"])
 @pytest.mark.parametrize("dtype", SORTED, ids=str)
 @settings(max_examples=10)
 @given(data=st.data())
-def test_in_order(own, dtype, data):
+def test_in_order(way, dtype, data):
     shape = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))
     x = elements(tuple(shape), dtype, data.draw(st.integers(0, 99)))
     axis, descending = data.draw(st.integers(0, x.ndim - 1)), data.draw(st.booleans())
     with fake_gpus(), xp.config(cache_dir=None), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_sorting, "LEAST_OWN_CALL", 1 if own else 1 << 20)
+        patch.setattr(cuda_sorting, "LEAST_OWN_CALL", 1 if way == "lane by lane" else 1 << 20)
+        if way != "by blocks":
+            patch.setattr(cuda_sorting, "LONGEST_IN_A_BLOCK", 0)
         before = xp.counters()
         chosen = {"axis": axis, "descending": descending}
         there = [function(on_gpu(x), **chosen) for function in (xp.sort, xp.argsort)]
@@ -131,7 +135,31 @@ def test_compiled_once_a_machine(gpu, cub, tmp_path):
         assert (spent.kernels_compiled, spent.kernels_loaded) == (0, 1)
 
 
-def test_without_the_library_the_host_computes(gpu):
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
+def test_lanes_of_several_warps(gpu, dtype):
+    """Beyond 128 elements partners meet in shared memory; 2048 are the most that a block holds."""
+    for shape in ((3, 129), (1, 700), (2049,)):
+        x = elements(shape, dtype, 3)
+        there = on_gpu(x)
+        for name, descending in (("sort", False), ("argsort", True)):
+            chosen = {"descending": descending}
+            found, expected = getattr(xp, name)(there, **chosen), getattr(xp, name)(xp.asarray(x), **chosen)
+            assert bits(found) == bits(expected)
+    assert len(gpu.libraries[Cub].sorted) == 2
+
+
+def test_short_lanes_need_no_library(gpu):
+    del gpu.libraries[Cub]
+    there = on_gpu(elements((50,), "float32", 0))
+    assert [kernel.how for kernel in xp.explain(xp.sort(there)).kernels] == ["library"]
+    before = xp.counters()
+    xp.sort(there).block_until_ready()
+    spent = xp.counters() - before
+    assert (spent.kernels_launched, spent.host_steps) == (1, 0)
+
+
+def test_without_the_library_the_host_computes(gpu, monkeypatch):
+    monkeypatch.setattr(cuda_sorting, "LONGEST_IN_A_BLOCK", 0)
     del gpu.libraries[Cub]
     x = elements((50,), "float32", 0)
     there = on_gpu(x)

@@ -22,6 +22,7 @@ __all__ = [
     "PACKED",
     "count_source",
     "disorder_source",
+    "key_lines",
     "keys_source",
     "move_source",
     "positions_source",
@@ -59,7 +60,7 @@ def _literals(key: np.dtype) -> tuple[str, str, str]:
     return key.name, f"{key.name}({(1 << width) - 1})", f"{key.name}({1 << (width - 1)})"
 
 
-def _key_lines(kind: str, key: np.dtype, distinct_zeros: bool) -> list[str]:
+def key_lines(kind: str, key: np.dtype, distinct_zeros: bool) -> list[str]:
     """`value` from the element's `bits`. NaNs are one key above infinity's."""
     name, ones, sign = _literals(key)
     if kind in "ub":
@@ -86,7 +87,7 @@ def _infinity_and_nan(key: np.dtype) -> tuple[str, str]:
 @functools.cache
 def disorder_source(kind: str, key: np.dtype) -> KernelSource:
     """Whether in each block an element comes before a lesser one: of the block, or the next block's first."""
-    lines = "\n            ".join(_key_lines(kind, key, distinct_zeros=False))
+    lines = "\n            ".join(key_lines(kind, key, distinct_zeros=False))
     body = f"""\
     mask = {key.name}(flip)
     for step in range(lo, hi):
@@ -119,7 +120,7 @@ def keys_source(kind: str, key: np.dtype) -> KernelSource:
     Each block says which bits some and which all of its keys have, and whether an element is -0.
     """
     name = key.name
-    lines = "\n            ".join(_key_lines(kind, key, distinct_zeros=True))
+    lines = "\n            ".join(key_lines(kind, key, distinct_zeros=True))
     zero = f"\n            zero = zero | int64(bits == {_literals(key)[2]})" if kind == "f" else ""
     body = f"""\
     mask = {name}(flip)
@@ -150,7 +151,7 @@ def positions_source(kind: str, key: np.dtype, half: str) -> KernelSource:
     """
     name = key.name
     again = half == "high"
-    lines = "\n            ".join(_key_lines(kind, key, distinct_zeros=False))
+    lines = "\n            ".join(key_lines(kind, key, distinct_zeros=False))
     position = "int64(keys[lane * length + i] & uint64(4294967295))" if again else "i"
     upper = (
         "uint64(value) & uint64(18446744069414584320)" if again else "shift_left(uint64(value), uint64(32))"

@@ -1,6 +1,6 @@
 """What recorded routines of linear algebra become on a GPU: LAPACK's, as cuSOLVER has them, among kernels.
 
-cuda_routines.py comes here. cuda_solver.py does the calls. Their matrices are row-major, and so the
+cuda_routines.py comes here. cuda_stacks.py does the calls. Their matrices are row-major, and so the
 transposes of what the library sees: that is undone by movement, which costs nothing.
 """
 
@@ -11,17 +11,8 @@ from typing import Any
 import numpy as np
 
 from toonygrad import dtypes
-from toonygrad.runtime.cuda_solver import (
-    AS_IT_IS,
-    LOWER,
-    TRANSPOSED,
-    UPPER,
-    CublasBatched,
-    Cusolver,
-    CusolverEigen,
-    is_batched,
-    is_rotated,
-)
+from toonygrad.runtime.cuda_solver import AS_IT_IS, TRANSPOSED, CublasBatched, Cusolver, CusolverEigen
+from toonygrad.runtime.cuda_stacks import is_batched, is_reflected, is_rotated
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, size_of
@@ -30,25 +21,30 @@ from toonygrad.uop.shape import Shape, size_of
 
 
 def cholesky(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
-    """Triangular factors: the library's, without what stands in the other triangle."""
+    """Triangular factors: the library's, without what stands in the other triangle.
+
+    The library is asked for lower triangles, and is slower at upper ones: of matrices in its own order, where
+    an upper triangle is the lower one of the transpose.
+    """
     call, upper = node.arg[1]
     (x,) = node.src
-    # In the library's order the lower triangle is the upper one.
-    factors = _call("potrf", (call, LOWER if upper else UPPER), node.dtype, node.shape, x)
-    return _triangle(factors, upper)
+    if upper:
+        return _triangle(_call("potrf", (call,), node.dtype, node.shape, x), upper)
+    factors = _call("potrf", (call,), node.dtype, node.shape, _transposed(x))
+    return _triangle(_transposed(factors), upper)
 
 
 def det(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
     """Products of diagonals, by the sign of the permutation."""
-    diagonal, odd = _factors(node.arg[1][0], node.src[0])
+    diagonal, odd = _factors(node.src[0])
     product = _product(diagonal)
     return odd.where(-product, product)
 
 
 def slogdet(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
     """Signs of diagonals' products, or the sum of logarithms."""
-    call, which = node.arg[1]
-    diagonal, odd = _factors(call, node.src[0])
+    _, which = node.arg[1]
+    diagonal, odd = _factors(node.src[0])
     size = UOp.new(Ops.ABS, (diagonal,))
     if which == 1:
         return _reduce(UOp.new(Ops.LOG, (size,)), Ops.ADD)
@@ -135,22 +131,20 @@ def pinv(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
     else:
         below = UOp.new(Ops.MUL, (below, inverted))
     above = _conjugate(_transposed(right))
-    return UOp.new(Ops.EXTERNAL, (above, below), ("matmul", (), node.dtype, node.shape))
+    return _product_of(above, below)
 
 
 def qr(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
     """One of the two of a QR decomposition."""
     _, which, mode = node.arg[1]
     (x,) = node.src
-    *stack, rows, columns = x.shape
+    rows, columns = x.shape[-2:]
     count = rows if mode == "complete" else min(rows, columns)
-    given, made = _transposed(x), (*stack, columns, rows)
+    together = is_reflected(x.shape)
     if which == 0:
-        return _transposed(_several("geqrf", (count,), given, 1, node.dtype, (*stack, count, rows)))
-    whole = _transposed(_several("geqrf", (count,), given, 0, node.dtype, made))
-    parts = [(0, 1, size) for size in (*stack, count, columns)]
-    upper = whole if count == rows else UOp.new(Ops.SLICE, (whole,), tuple(parts))
-    return _triangle(upper, True)
+        return _joined_basis(x, count) if together else _transposed(_reflected(x, count, 1))
+    whole = _transposed(_reflected(x, None if together else count, 0))
+    return _triangle(_first(whole, -2, count), True)
 
 
 def eigvals(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp:
@@ -188,7 +182,7 @@ RULES = {
     "svdvals": ((Cusolver,), svdvals),
     "svd": ((Cusolver,), svd),
     "pinv": ((Cusolver,), pinv),
-    "qr": ((Cusolver,), qr),
+    "qr": ((Cusolver, CublasBatched), qr),
     "eigvals": ((CusolverEigen,), eigvals),
     "eig": ((CusolverEigen,), eig),
 }
@@ -215,12 +209,17 @@ def _several(
     return _call("output", (which,), dtype, shape, call)
 
 
-def _factors(call: str, x: UOp) -> tuple[UOp, UOp]:
+def _product_of(left: UOp, right: UOp) -> UOp:
+    """Of stacks of matrices with the same axes in front."""
+    return _call("matmul", (), left.dtype, (*left.shape[:-1], right.shape[-1]), left, right)
+
+
+def _factors(x: UOp) -> tuple[UOp, UOp]:
     """The diagonals of U, and whether rows were exchanged an odd number of times."""
     *stack, size, _ = x.shape
     pivot = dtypes.int32 if is_batched(x.shape) else dtypes.int64
-    factors = _several("getrf", (call, False), x, 0, x.dtype, x.shape)
-    pivots = _several("getrf", (call, False), x, 1, pivot, (*stack, size))
+    factors = _several("getrf", (), x, 0, x.dtype, x.shape)
+    pivots = _several("getrf", (), x, 1, pivot, (*stack, size))
     lines = _reshape(factors, (*stack, size * size))
     parts = (*((0, 1, each) for each in stack), (0, size + 1, size))
     diagonal = UOp.new(Ops.SLICE, (lines,), parts)
@@ -230,26 +229,71 @@ def _factors(call: str, x: UOp) -> tuple[UOp, UOp]:
 
 
 def _singular(call: str, job: str, x: UOp) -> tuple[UOp, UOp, UOp]:
-    """Singular values, left vectors and right ones; the library takes none that is wider than high."""
+    """Singular values, left vectors and right ones; the library takes none that is wider than high.
+
+    Of one real matrix by polar decomposition, three times as fast as by QR steps. It fails where the matrix
+    is nearly singular, and so is done in double precision, where what was rounded to float32 isn't.
+    """
     *stack, rows, columns = x.shape
     tall = rows > columns
     given = _transposed(x) if tall else x
     short, long = given.shape[-2:]
-    real = dtypes.REAL_PART.get(x.dtype, x.dtype)
-    parameters = (call, job)
-    values = _several("gesvd", parameters, given, 0, real, (*stack, short))
     in_one = is_rotated(given.shape)
+    if not (in_one or x.dtype.kind == "c"):
+        given = given.cast(dtypes.float64)
+    real = dtypes.REAL_PART.get(given.dtype, given.dtype)
+    parameters = (call, job, float(np.finfo(x.dtype).eps))
+    values = _several("gesvd", parameters, given, 0, real, (*stack, short))
     rows = long if in_one or job == "A" else short
-    first = _several("gesvd", parameters, given, 1, x.dtype, (*stack, rows, long))
-    second = _several("gesvd", parameters, given, 2, x.dtype, (*stack, short, short))
-    if in_one:
+    first = _several("gesvd", parameters, given, 1, given.dtype, (*stack, rows, long))
+    second = _several("gesvd", parameters, given, 2, given.dtype, (*stack, short, short))
+    if in_one or x.dtype.kind != "c":
         second = _conjugate(_transposed(second))
-        if job != "A" and long > short:
-            parts = tuple((0, 1, each) for each in (*stack, short, long))
-            first = UOp.new(Ops.SLICE, (first,), parts)
+    if in_one and job != "A" and long > short:
+        first = _first(first, -2, short)
+    values = values.cast(dtypes.REAL_PART.get(x.dtype, x.dtype))
+    first, second = first.cast(x.dtype), second.cast(x.dtype)
     if tall:
         return values, _transposed(first), _transposed(second)
     return values, second, first
+
+
+def _reflected(x: UOp, count: int | None, which: int) -> UOp:
+    """Of a QR decomposition's transposes: first what factoring leaves, then so many columns of Q; in place of
+    those the scales of the reflectors where no number is given."""
+    *stack, rows, columns = x.shape
+    made = (
+        (*stack, columns, rows),
+        (*stack, min(rows, columns)) if count is None else (*stack, count, rows),
+    )
+    return _several("geqrf", (count,), _transposed(x), which, x.dtype, made[which])
+
+
+def _joined_basis(x: UOp, count: int) -> UOp:
+    """So many columns of Q, made of the reflectors v and their scales t by products of matrices.
+
+    With the reflectors as columns of V it is I - V T Vᴴ, where the inverse of T has t's inverses on its
+    diagonal and above it what stands there in VᴴV.
+    """
+    scales, made = _reflected(x, None, 1), _reflected(x, None, 0)
+    *stack, size = scales.shape
+    scales = _reshape(scales, (*stack, size, 1))
+    changes = scales.ne(0)  # a reflector with the scale 0 changes nothing
+    rows = _first(made, -2, size)
+    row, column = _row_and_column(rows.shape)
+    rows = UOp.new(Ops.LT, (row, column)).where(rows, row.eq(column).cast(x.dtype))
+    rows = _expand(changes, rows.shape).where(rows, 0)
+    conjugates = _conjugate(rows)
+    inverse = _product_of(conjugates, _transposed(rows))
+    row, column = _row_and_column(inverse.shape)
+    one = UOp.const(1, x.dtype)
+    diagonal = _expand(changes.where(one / scales, one), inverse.shape)
+    inverse = UOp.new(Ops.LT, (row, column)).where(inverse, row.eq(column).where(diagonal, 0))
+    sides = _transposed(_first(conjugates, -1, count))
+    solved = _call("getrs", (None, TRANSPOSED), x.dtype, sides.shape, inverse, sides)
+    reflections = _product_of(_transposed(rows), _transposed(solved))
+    row, column = _row_and_column(reflections.shape)
+    return row.eq(column).cast(x.dtype) - reflections
 
 
 def _eigen(call: str, vectors: bool, x: UOp) -> tuple[UOp, UOp]:
@@ -275,6 +319,15 @@ def _reshape(node: UOp, shape: Shape) -> UOp:
 def _expand(node: UOp, shape: Shape) -> UOp:
     shape = tuple(shape)
     return node if node.shape == shape else UOp.new(Ops.EXPAND, (node,), shape)
+
+
+def _first(node: UOp, axis: int, count: int) -> UOp:
+    """So many elements along an axis, counted from the last one."""
+    sizes = list(node.shape)
+    if sizes[axis] == count:
+        return node
+    sizes[axis] = count
+    return UOp.new(Ops.SLICE, (node,), tuple((0, 1, size) for size in sizes))
 
 
 def _transposed(node: UOp) -> UOp:

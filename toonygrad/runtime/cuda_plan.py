@@ -28,6 +28,9 @@ from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
 
+# Checks that nobody has looked at; before there are more somebody does, so that a loop doesn't pile them up.
+MOST_CHECKS = 16
+
 
 class CudaPlan(Plan):
     """Steps that compute the stored nodes of one structure on a GPU.
@@ -60,6 +63,8 @@ class CudaPlan(Plan):
         ------
         MemoryError
             Memory for a result can't be had.
+        IndexError, numpy.linalg.LinAlgError
+            Something was wrong with what `leaves` are made of, where they stand on much that nobody has read.
         """
         buffer = Ops.BUFFER
         values: Slots = []
@@ -72,6 +77,10 @@ class CudaPlan(Plan):
                     earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
             else:
                 values.append(leaf)
+        if len(earlier) >= MOST_CHECKS:
+            for checks in earlier:
+                checks.raise_if_outside()
+            earlier = ()
         values += self._scalars
         values += [None] * (self._slots - len(values))
         device = self._device
@@ -104,22 +113,21 @@ class SingleProgramPlan(CudaPlan):
         program: ProgramStep,
         slots: int,
         outputs: Sequence[int],
+        read: Sequence[int],
         blocks: Sequence[tuple[int, int, Layout]],
     ) -> None:
         super().__init__(device, [program], slots, outputs, (), ())
-        self._program, self._blocks = program, blocks
+        self._program, self._read, self._blocks = program, sorted(read), blocks
 
     def run(self, leaves: Sequence[UOp]) -> list[Any]:
         """As of every plan."""
-        buffer = Ops.BUFFER
         given = []
         earlier: tuple[Checks, ...] = ()
-        for leaf in leaves:
-            if leaf.op is buffer:
-                memory = leaf.arg
-                given.append(memory.address)
-                if memory.checks:
-                    earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
+        for slot in self._read:
+            memory = leaves[slot].arg
+            given.append(memory.address)
+            if memory.checks:
+                earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
         try:
             blocks = self._program.handed_over(given, leaves)
         except MemoryError:
@@ -196,7 +204,12 @@ def make_cuda_plan(
         after += len(group)
         if not in_program:
             for step, _, dead in group:
-                made.append(_run_step(place, step, slot, dead))
+                run = _run_step(place, step, slot, dead)
+                if isinstance(run, LibraryStep) and run.checking:
+                    run.leave_checks(count)
+                    checks.append(count)
+                    count += 1
+                made.append(run)
                 for node in step.writes:
                     places[slot[node]] = given_place(slot[node], layout_of(place, node.dtype, node.shape))
             continue
@@ -216,7 +229,7 @@ def make_cuda_plan(
         given = [node.arg[0] for node in arguments if node.arg[3] is not None]
         blocks = made[0].blocks(outputs, given)
         if blocks is not None:
-            return SingleProgramPlan(place, made[0], count, outputs, blocks)
+            return SingleProgramPlan(place, made[0], count, outputs, given, blocks)
     return CudaPlan(place, made, count, outputs, on_host, checks, scalars)
 
 

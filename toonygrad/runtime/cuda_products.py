@@ -44,7 +44,7 @@ class ProductStep(RunStep):
     def run(self, values: Slots) -> None:
         """Call the library."""
         device = self._device
-        left, right = (values[slot].moved(path) for slot, path in self._sources)
+        left, right = (values[slot].moved(path) if path else values[slot] for slot, path in self._sources)
         result = device.take(self._layout)
         if left.shape[-1]:
             left, right = _readable(left), _readable(right)

@@ -1,4 +1,4 @@
-"""Sorting on a GPU by CUB: what a recorded sort becomes, and how CUB is called; searching by a kernel.
+"""Sorting on a GPU: of short lanes by a kernel, else by CUB, and how CUB is called; searching by a kernel.
 
 cuda_routines.py comes here. CUB is sources: NVIDIA's cuda-cccl compiles its radix sort for a type of keys, in
 some seconds, and what it made is kept in the disk cache. Imports nothing of CUDA at the top.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.codegen import cuda_lane_sort
 from toonygrad.codegen.cuda_bisection import places_source
+from toonygrad.codegen.python_source import KernelSource
 from toonygrad.config import counters, settings
 from toonygrad.runtime.cache import disk_cache, out_of_reach
 from toonygrad.runtime.cuda_cache import package_version
@@ -29,6 +31,9 @@ from toonygrad.uop.shape import size_of
 # From so many elements on each lane is sorted by a call of its own, and shorter lanes together, by keys of
 # 64 bits in which the lane stands above the element.
 LEAST_OWN_CALL = 1 << 20
+
+# Lanes up to this length are sorted by the threads of a block.
+LONGEST_IN_A_BLOCK = cuda_lane_sort.LONGEST
 
 # Threads of a block that search.
 _SEARCHING = 256
@@ -178,20 +183,32 @@ def sorted_by_keys(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp | None:
     CUB sorts ascending and stably, floats by their bits, but for zeros, which are equal. None where it has
     no such keys.
     """
-    name, (axis, descending, _), _, shape = node.arg
-    (source,) = node.src
-    if source.dtype not in dtypes.REAL_NUMERIC and source.dtype != dtypes.bool_:
+    name, (_, descending, _), _, _ = node.arg
+    function = _sorted if name == "sort" else _ordered
+    return _lane_by_lane(node, lambda flat: function(flat, descending, number))
+
+
+def sorted_by_blocks(node: UOp, number: Any, known: dict[UOp, Any]) -> UOp | None:
+    """A recorded sort or argsort of lanes that the threads of a block hold; None of longer ones."""
+    name, (axis, descending, _), dtype, shape = node.arg
+    if shape[axis] > LONGEST_IN_A_BLOCK:
         return None
-    if source.dtype.kind == "f" and source.dtype.itemsize < 4:
+    parameters = (name == "argsort", descending)
+    return _lane_by_lane(
+        node, lambda flat: UOp.new(Ops.EXTERNAL, (flat,), ("sort_lanes", parameters, dtype, flat.shape))
+    )
+
+
+def _lane_by_lane(node: UOp, function: Callable[[UOp], UOp]) -> UOp | None:
+    """What `function` makes of the lanes as rows, put back; None of complex numbers and float16."""
+    (axis, _, _), shape, (source,) = node.arg[1], node.shape, node.src
+    if source.dtype not in dtypes.REAL_NUMERIC and source.dtype != dtypes.bool_:
         return None
     order = (*(k for k in range(len(shape)) if k != axis), axis)
     moved = source if axis == len(shape) - 1 else UOp.new(Ops.PERMUTE, (source,), order)
     length = shape[axis]
-    lanes = size_of(shape) // length
-    flat = UOp.new(Ops.RESHAPE, (moved,), (lanes, length))
-    function = _sorted if name == "sort" else _ordered
-    result = function(flat, descending, number)
-    result = UOp.new(Ops.RESHAPE, (result,), moved.shape)
+    flat = UOp.new(Ops.RESHAPE, (moved,), (size_of(shape) // length, length))
+    result = UOp.new(Ops.RESHAPE, (function(flat),), moved.shape)
     back = tuple(order.index(k) for k in range(len(shape)))
     return result if moved is source else UOp.new(Ops.PERMUTE, (result,), back)
 
@@ -386,14 +403,32 @@ def run_search(
     """Where values belong in a sorted array, by a kernel."""
     ordered, values = (_dense(source) for source in sources)
     source = places_source(ordered.dtype, parameters[0])
-    kernel = device.kernel(source.text, source.name, source.parameters)
     size, count = ordered.shape[0], size_of(values.shape)
     given = (result.address, ordered.address, values.address, size, (size - 1).bit_length(), count)
+    _launch(device, source, -(-count // _SEARCHING), _SEARCHING, given)
+
+
+def run_lanes(
+    device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...], result: DeviceBuffer
+) -> None:
+    """Short lanes in order, or their positions in that order, by a kernel."""
+    positions, descending = parameters
+    elements = _dense(sources[0])
+    lanes, length = elements.shape
+    source = cuda_lane_sort.lanes_source(elements.dtype, positions)
+    levels = max((length - 1).bit_length(), cuda_lane_sort.HELD.bit_length() - 1)
+    threads = max(cuda_lane_sort.THREADS, (1 << levels) // cuda_lane_sort.HELD)
+    blocks = -(-lanes // (threads * cuda_lane_sort.HELD >> levels))
+    given = (result.address, elements.address, lanes, length, levels, int(descending))
+    _launch(device, source, blocks, threads, given)
+
+
+def _launch(device: Device, source: KernelSource, blocks: int, threads: int, given: Sequence[int]) -> None:
+    kernel = device.kernel(source.text, source.name, source.parameters)
     slots = array("q", given)
     first = slots.buffer_info()[0]
     places = array("q", [first + 8 * k for k in range(len(given))])
-    grid = (-(-count // _SEARCHING), 1, 1)
-    device.driver.launch(device.number, kernel, grid, (_SEARCHING, 1, 1), places.buffer_info()[0])
+    device.driver.launch(device.number, kernel, (blocks, 1, 1), (threads, 1, 1), places.buffer_info()[0])
     counters.kernels_launched += 1
 
 

@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -40,26 +40,38 @@ BLOCK = 512
 class Memory:
     """A block of a device's memory, given back when nobody holds it any more.
 
+    Parameters
+    ----------
+    back : where its address goes then: of the lists in `Device.free` that of its size
+
     Attributes
     ----------
     exported : bool
         Whether another library has seen it, whose streams may still work on it when it is given back.
     """
 
-    __slots__ = ("address", "device", "exported", "size")
+    __slots__ = ("_back", "address", "device")
 
-    def __init__(self, device: Device, address: int, size: int) -> None:
-        self.device, self.address, self.size = device, address, size
-        self.exported = False
+    def __init__(self, device: Device, address: int, back: list[int]) -> None:
+        self.device, self.address, self._back = device, address, back
+
+    @property
+    def exported(self) -> bool:
+        return self._back is self.device.exported
+
+    def export(self) -> None:
+        """Note that another library sees it."""
+        self._back = self.device.exported
 
     def __del__(self) -> None:
         # In any thread, inside any other code: nothing but an append, which is atomic.
-        device = self.device
-        (device.exported if self.exported else device.free[self.size]).append(self.address)
+        self._back.append(self.address)
 
 
 class Checks:
     """Whether indices were out of bounds, noted by kernels and looked at when somebody reads their results.
+
+    What a library notes of its work is looked at in the same way, by a subclass.
 
     Parameters
     ----------
@@ -68,6 +80,8 @@ class Checks:
     """
 
     __slots__ = ("_checks", "_words", "error")
+
+    raised: ClassVar[type[Exception]] = IndexError
 
     def __init__(self, words: DeviceBuffer, checks: Sequence[tuple[str, int, int]]) -> None:
         self._words: DeviceBuffer | None = words
@@ -78,13 +92,16 @@ class Checks:
         """Wait for the kernel; IndexError where an index was out of bounds, now and ever after."""
         words = self._words
         if words is not None:
-            for (call, axis, size), outside in zip(self._checks, words.array, strict=True):
-                if outside:
-                    self.error = f"{call}: an index is out of bounds for axis {axis} with size {size}"
-                    break
+            self.error = self._failure(words.array)
             self._words = None
         if self.error is not None:
-            raise IndexError(self.error)
+            raise self.raised(self.error)
+
+    def _failure(self, words: np.ndarray) -> str | None:
+        for (call, axis, size), outside in zip(self._checks, words, strict=True):
+            if outside:
+                return f"{call}: an index is out of bounds for axis {axis} with size {size}"
+        return None
 
     def unread(self, checks: Sequence[tuple[str, int, int]]) -> DeviceBuffer | None:
         """The numbers, int64, if these are what they are of and nobody has looked yet."""
@@ -319,8 +336,8 @@ class Device:
     number : int
     driver : Driver
     free : dict
-        Addresses of the blocks kept for reuse, by size. All work is in one stream, so a block may be used
-        again by later work as soon as it is here.
+        Addresses of the blocks kept for reuse, by size, in one list for each. All work is in one stream, so a
+        block may be used again by later work as soon as it is here.
     exported : list of int
         Addresses of blocks that came back after another library had seen them; they may not be used again
         before all its work is done. With them, their sizes are in `sizes`.
@@ -346,14 +363,14 @@ class Device:
 
     def take(self, layout: Layout) -> DeviceBuffer:
         """As `allocate`, for a layout without gaps."""
-        size = layout.size
+        free = self.free[layout.size]
         try:
-            address = self.free[size].pop()
+            address = free.pop()
         except IndexError:
             address = self.fresh(layout)
         nbytes = layout.nbytes
         counters.bytes_allocated += nbytes
-        return DeviceBuffer(layout, Memory(self, address, size), address)
+        return DeviceBuffer(layout, Memory(self, address, free), address)
 
     def fresh(self, layout: Layout) -> int:
         """The address of a block for a layout, where none of its size is kept; as `allocate`."""
