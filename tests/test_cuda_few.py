@@ -104,6 +104,28 @@ def test_few_results_of_many_elements_come_in_chunks(function: Callable[..., Any
     assert_allclose(found, meant, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 * np.abs(meant).max())
 
 
+def test_what_results_share_is_gathered_or_rolled() -> None:
+    generator = np.random.default_rng(9)
+    values, weights = generator.random((3000, 3)), generator.random(3000)
+    places = generator.integers(0, 3000, 3000)
+
+    def gathered(xp: Any, x: Any, w: Any, i: Any) -> Any:
+        return xp.sum(x * xp.exp(xp.take(w, i))[:, None] * xp.take(x, i, axis=0), axis=0)
+
+    def rolled(xp: Any, x: Any, w: Any, i: Any) -> Any:
+        return xp.sum(x * (xp.exp(xp.roll(w, 3) * 1.5) + xp.sin(w))[:, None], axis=0)
+
+    def of_integers(xp: Any, x: Any, w: Any, i: Any) -> Any:
+        return xp.sum(xp.stack([i, -i, i], axis=1) * (i * i + i // 3 + i % 7)[:, None], axis=0)
+
+    for function in (gathered, rolled, of_integers):
+        found, _ = on_gpu(function, values, weights, places)
+        assert_allclose(found, function(np, values, weights, places), rtol=1e-13)
+    places[7] = 9999
+    with pytest.raises(IndexError, match="out of bounds"):
+        on_gpu(gathered, values, weights, places)
+
+
 def test_another_number_of_bodies_takes_the_same_text() -> None:
     generator = np.random.default_rng(7)
     compiled = []
