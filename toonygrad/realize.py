@@ -359,8 +359,10 @@ def canonical(structure: Structure) -> dict[UOp, str]:
             made[node] = node
         else:
             sources = tuple(argument(s) if s.op is Ops.SCALAR else made[s] for s in node.src)
-            replaces = node.op is Ops.REPLACE
-            made[node] = in_parts(*sources, node.arg) if replaces else UOp.new(node.op, sources, node.arg)
+            if node.op is Ops.REPLACE:
+                made[node] = in_parts(sources[0], sources[1], node.arg)
+            else:
+                made[node] = UOp.new(node.op, sources, node.arg)
     return {made[node]: reason for node, reason in structure.stored.items()}
 
 
