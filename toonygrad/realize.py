@@ -19,7 +19,7 @@ from toonygrad.recognition import MOST_NODES, Recogniser, recogniser
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
-from toonygrad.schedule.piecewise import is_rearranged
+from toonygrad.schedule.piecewise import in_parts, is_rearranged
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp, device_of, toposort
 from toonygrad.uop.ops import MOVEMENT, Ops
@@ -443,7 +443,10 @@ def canonical(structure: Structure) -> dict[UOp, str]:
             made[node] = node
         else:
             sources = tuple(argument(s) if s.op is Ops.SCALAR else made[s] for s in node.src)
-            made[node] = UOp.new(node.op, sources, node.arg)
+            if node.op is Ops.REPLACE:
+                made[node] = in_parts(sources[0], sources[1], node.arg)
+            else:
+                made[node] = UOp.new(node.op, sources, node.arg)
     return {made[node]: reason for node, reason in structure.stored.items()}
 
 

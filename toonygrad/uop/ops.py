@@ -62,6 +62,8 @@ class Ops:
     # The common shape of the indices stands at position; call is the user's, for errors.
     GATHER = Op(None, "gather", "src[0] at integers src[1:] along axes", arg="(axes, position, call)")
     CONCAT = Op(None, "concat", "sources one behind the other along an axis", arg="axis")
+    # As recorded: a plan has a CONCAT of it and what surrounds it.
+    REPLACE = Op(2, "concat", "src[0] with a block of it replaced by src[1]", arg="first element, by axis")
     # runtime/external.py has the routines.
     EXTERNAL = Op(None, "external", "a library's routine, opaque", arg="(name, parameters, dtype, shape)")
 
