@@ -62,7 +62,12 @@ _FUNCTIONS: dict[str, tuple[tuple[Any, ...], int | None]] = {
 
 
 class Cusolver(Library):
-    """A handle of cuSOLVER, and its functions bound."""
+    """A handle of cuSOLVER, and its functions bound.
+
+    Attributes
+    ----------
+    places : lists of addresses on the GPU, by the first address, the last and how many there are
+    """
 
     name = "cusolver"
     functions: tuple[str, ...] = (
@@ -111,6 +116,7 @@ class Cusolver(Library):
         self._rotations = ctypes.c_void_p()
         self._check(library.cusolverDnCreateGesvdjInfo(ctypes.byref(self._rotations)))
         self._lock = threading.Lock()
+        self.places: dict[tuple[int, int, int], DeviceBuffer] = {}
 
     def run(
         self,
@@ -244,10 +250,16 @@ class CusolverEigen(Cusolver):
 
 
 class CublasBatched(Cublas):
-    """cuBLAS's LU factorization of many small matrices, solutions by it, and QR factorization."""
+    """cuBLAS's LU factorization of many small matrices, solutions by it, and QR factorization.
+
+    Attributes
+    ----------
+    places : as of `Cusolver`
+    """
 
     def __init__(self, library: Any, stream: int) -> None:
         super().__init__(library, stream)
+        self.places: dict[tuple[int, int, int], DeviceBuffer] = {}
         for letter in _LETTERS.values():
             factor = getattr(library, f"cublas{letter}getrfBatched")
             factor.argtypes = (_ADDRESS, _INT, _ADDRESS, _INT, _ADDRESS, _ADDRESS, _INT)

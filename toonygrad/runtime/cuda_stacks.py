@@ -33,6 +33,10 @@ from toonygrad.uop.shape import size_of
 MOST_BATCHED, MOST_ROTATED = 256, 32
 
 
+# How many lists of addresses are kept on a GPU, and how long each may be.
+_MOST_PLACES, _MOST_ADDRESSES = 64, 1 << 14
+
+
 class Failures(Checks):
     """Whether the library failed for a matrix, looked at when somebody reads the results.
 
@@ -74,7 +78,7 @@ def cholesky(
     size, info, dtype = result.shape[-1], _info(device, result), result.dtype
     library = _opened(device, Cusolver)
     if is_batched(result.shape):
-        places = _places(device, result)
+        places = _places(library, result)
         many = size_of(result.shape[:-2])
         device.asked(library.cholesky_of_many, dtype, LOWER, size, places.address, info, many)
     else:
@@ -101,8 +105,8 @@ def _factored(device: Device, source: DeviceBuffer) -> tuple[DeviceBuffer, Devic
     in_one = is_batched(matrices.shape)
     pivots = device.allocate(matrices.shape[:-1], WORD if in_one else dtypes.int64)
     if in_one:
-        places, many = _places(device, matrices), size_of(matrices.shape[:-2])
-        blas = _opened(device, CublasBatched)
+        blas, many = _opened(device, CublasBatched), size_of(matrices.shape[:-2])
+        places = _places(blas, matrices)
         device.asked(blas.factor, dtype, size, places.address, pivots.address, info.address, many)
     else:
         kind = TYPES[dtype]
@@ -128,10 +132,11 @@ def solved(
     copy_into(result, sides.view(0, result.shape, strides))
     rows, size, dtype = result.shape[-2], result.shape[-1], result.dtype
     if is_batched(factors.shape):
-        places, results = _places(device, factors), _places(device, result)
+        blas = _opened(device, CublasBatched)
+        places, results = _places(blas, factors), _places(blas, result)
         given = (form, (size, rows), places.address, pivots.address, results.address)
         many = size_of(factors.shape[:-2])
-        device.asked(_opened(device, CublasBatched).solve, dtype, *given, many)
+        device.asked(blas.solve, dtype, *given, many)
     else:
         kind, step = TYPES[dtype], size * pivots.dtype.itemsize
         calls = [
@@ -270,8 +275,8 @@ def reflected(
     info, dtype, count = _info(device, matrices), matrices.dtype, min(width, height)
     scales = device.allocate((*stack, count), dtype)
     if columns is None:
-        places, others = _places(device, matrices), _places(device, scales, 1)
         blas, many = _opened(device, CublasBatched), size_of(tuple(stack))
+        places, others = _places(blas, matrices), _places(blas, scales, 1)
         device.asked(blas.reflect, dtype, (height, width), places.address, others.address, many)
         return matrices, scales
     kind, library = TYPES[dtype], _opened(device, Cusolver)
@@ -347,9 +352,18 @@ def _addresses(matrices: DeviceBuffer, axes: int = 2) -> list[int]:
     return list(range(first, first + step * size_of(stack), step))
 
 
-def _places(device: Device, matrices: DeviceBuffer, axes: int = 2) -> DeviceBuffer:
-    """The addresses of all matrices on the GPU."""
-    return device.upload(np.array(_addresses(matrices, axes), np.int64))
+def _places(library: Cusolver | CublasBatched, matrices: DeviceBuffer, axes: int = 2) -> DeviceBuffer:
+    """The addresses of all matrices on the GPU; they are kept there, for the same memory comes again."""
+    addresses = np.array(_addresses(matrices, axes), np.int64)
+    known, key = library.places, (matrices.address, int(addresses[-1]), len(addresses))
+    found = known.get(key)
+    if found is None:
+        found = matrices.place.upload(addresses)
+        if len(addresses) <= _MOST_ADDRESSES:
+            if len(known) >= _MOST_PLACES:
+                known.clear()
+            known[key] = found
+    return found
 
 
 def _raise_where(info: DeviceBuffer, call: str, words: str) -> None:
