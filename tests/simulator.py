@@ -6,15 +6,18 @@ and a `Race`, where two threads touch one element between barriers and one of th
 """
 
 import ast
+import ctypes
 import functools
 import itertools
 import linecache
 import operator
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from toonygrad.codegen import cpu
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES, WARP, device_namespace
 
@@ -107,9 +110,32 @@ class _Waits(ast.NodeTransformer):
 
 
 def _scratch(element: str, length: int) -> Memory:
-    return Memory(
-        np.frombuffer(np.random.default_rng(0).bytes(length * np.dtype(element).itemsize), element).copy()
-    )
+    return Memory(_noise(element, length).copy())
+
+
+@functools.cache
+def _noise(element: str, length: int) -> np.ndarray:
+    return np.frombuffer(np.random.default_rng(0).bytes(length * np.dtype(element).itemsize), element)
+
+
+def _c_function(name: str, kind: Any) -> Any:
+    function = getattr(ctypes.CDLL("ucrtbase" if os.name == "nt" else None), name)
+    function.argtypes, function.restype = (kind, kind, kind), kind
+    return function
+
+
+_FMA = {
+    np.float32: _c_function("fmaf", ctypes.c_float),
+    np.float64: _c_function("fma", ctypes.c_double),
+}
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """The CPU's word by C's function, which is a hundred times as fast as fractions."""
+    kind = type(a)
+    if kind not in _FMA or type(b) is not kind or type(c) is not kind:
+        return cpu.fma(a, b, c)
+    return kind(_FMA[kind](a, b, c))
 
 
 def _shared(element: str, length: int) -> Memory:
@@ -174,6 +200,7 @@ def _namespace() -> dict[str, Any]:
             names[name] = functools.partial(_scratch, element)
         elif kind == "shared":
             names[name] = functools.partial(_shared, element)
+    names["fma"] = fma
     names["load_vector"] = names["store_vector"] = _copy_vector
     names["atomic_maximum"] = functools.partial(_atomic, max)
     names["atomic_or"] = functools.partial(_atomic, operator.or_)
