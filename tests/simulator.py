@@ -51,30 +51,35 @@ class Memory:
 
     def __init__(self, array: np.ndarray, offset: int = 0, shared_writes: bool = False) -> None:
         self.array, self.offset, self.shared_writes = array, offset, shared_writes
+        self.size = array.size
         self.writers: dict[int, int] = {}
         self.readers: dict[int, int] = {}
 
     def place(self, index: Any) -> int:
         place = self.offset + int(index)
-        if not 0 <= place < self.array.size:
-            raise IndexError(f"element {place} of {self.array.size}")
+        if not 0 <= place < self.size:
+            raise IndexError(f"element {place} of {self.size}")
         return place
 
     def __getitem__(self, index: Any) -> Any:
-        place = self.place(index)
+        place = self.offset + int(index)
+        if not 0 <= place < self.size:
+            raise IndexError(f"element {place} of {self.size}")
         if not self.shared_writes:
-            if self.writers.get(place, running.thread) != running.thread:
+            thread = running.thread
+            if self.writers and self.writers.get(place, thread) != thread:
                 raise Race(f"element {place} is read and was written by another thread")
-            if self.readers.setdefault(place, running.thread) != running.thread:
+            if self.readers.setdefault(place, thread) != thread:
                 self.readers[place] = -1
         return self.array[place]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         place = self.place(index)
         if not self.shared_writes:
-            if self.writers.setdefault(place, running.thread) != running.thread:
+            thread = running.thread
+            if self.writers.setdefault(place, thread) != thread:
                 raise Race(f"element {place} is written by two threads")
-            if self.readers.get(place, running.thread) != running.thread:
+            if self.readers and self.readers.get(place, thread) != thread:
                 raise Race(f"element {place} is written and was read by another thread")
         if isinstance(value, np.generic) and value.dtype != self.array.dtype:
             raise TypeError(f"{value.dtype} is stored where {self.array.dtype} is held")
@@ -191,7 +196,7 @@ def _awaited(element: str, words: Memory, place: Any) -> Any:
 def _namespace() -> dict[str, Any]:
     names = device_namespace()
     for name in PLACES:
-        names[name] = lambda name=name: np.int64(running.places[name])
+        names[name] = lambda name=name: running.places[name]
     for name in list(names):
         if name.startswith("awaited_"):
             names[name] = functools.partial(_awaited, name.removeprefix("awaited_"))
@@ -252,11 +257,11 @@ def simulate(
     assert grid[0] < 2**31 and max(grid[1:]) <= 65535 and min(grid) > 0, grid
     kernel, waits = _compiled(text, name)
     threads = list(itertools.product(range(block[1]), range(block[0])))
-    fixed = {"threads_x": block[0], "threads_y": block[1], "blocks_y": grid[1]}
+    fixed = {"threads_x": np.int64(block[0]), "threads_y": np.int64(block[1]), "blocks_y": np.int64(grid[1])}
     with np.errstate(all="ignore"):
         for number, (z, y, x) in enumerate(itertools.product(*map(range, reversed(grid)))):
             places = [
-                {"block_x": x, "block_y": y, "block_z": z, "thread_x": tx, "thread_y": ty, **fixed}
+                {**fixed, **dict(zip(PLACES, map(np.int64, (tx, ty, x, y, z)), strict=False))}
                 for ty, tx in threads
             ]
             first = number * len(threads)
