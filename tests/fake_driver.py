@@ -25,7 +25,7 @@ from toonygrad import devices
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.realize import _plans
-from toonygrad.runtime import cuda_copies, device
+from toonygrad.runtime import cuda_copies, cuda_scatter, device
 from toonygrad.runtime.cuda_fft import Cufft
 from toonygrad.runtime.cuda_libraries import open_library
 from toonygrad.runtime.cuda_solver import CublasBatched, Cusolver, CusolverEigen
@@ -332,3 +332,4 @@ def fake_gpus(limit: int = 1 << 24) -> Iterator[FakeDriver]:
         follow_devices(False)
         _plans.clear()
         cuda_copies._kept.clear()
+        cuda_scatter._kept.clear()

@@ -23,7 +23,7 @@ from toonygrad.codegen.cuda import VECTOR_BYTES, WARP, device_namespace
 
 PLACES = ("thread_x", "thread_y", "block_x", "block_y", "block_z", "threads_x", "threads_y", "blocks_y")
 # Pointers to memory that several threads may write.
-SHARED = ("status", "owner", "same")
+SHARED = ("status", "owner", "same", "again")
 WAITING = ("barrier", "shuffle_xor", "shuffle_up", "shuffle_from")
 
 

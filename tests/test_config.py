@@ -186,6 +186,12 @@ def test_a_block_holds_in_its_own_task_only():
     assert asyncio.run(both()) == [5, 6]
 
 
+def test_a_config_that_is_never_entered_says_so():
+    with pytest.warns(RuntimeWarning, match=r"config\(debug=3\) had no effect"):
+        config(debug=3)
+
+
+@pytest.mark.filterwarnings("ignore:config:RuntimeWarning")
 def test_leaving_a_block_in_a_context_that_never_entered_it_is_harmless():
     outside = repr(settings)
     config(debug=3).__exit__(None, None, None)

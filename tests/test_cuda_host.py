@@ -147,6 +147,23 @@ def test_a_program_that_is_repeated_is_told_once(gpu, monkeypatch):
     assert_array_equal(np.asarray(y), HOST + 2)
 
 
+def test_results_at_two_places_by_turns_have_a_program_each(gpu, monkeypatch):
+    told: list[tuple[int, FakeProgram]] = []
+    run = FakeProgram.run
+    monkeypatch.setattr(FakeProgram, "run", lambda self, *given: run(self, *given) or REPEATED)
+    monkeypatch.setattr(FakeProgram, "repeat", lambda self, *given: told.append((given[-1], self)))
+    x = on_gpu()
+    for _ in range(4):
+        y = (x + 2.0).block_until_ready()  # the last one is there until this one is
+    assert [address for address, _ in told[:2]] == [address for address, _ in told[2:]]
+    assert len({address for address, _ in told}) == len({id(program) for _, program in told}) == 2
+    assert len(set(told)) == 2
+    # Further places are the first one's.
+    kept = [y, *[(x + 2.0).block_until_ready() for _ in range(3)]]
+    assert {program for _, program in told[4:]} <= {program for _, program in told[:2]}
+    assert_array_equal(np.asarray(xp.stack(kept)), np.stack([HOST + 2] * 4))
+
+
 # -- numbers written in place ------------------------------------------------------------------------------
 
 

@@ -144,6 +144,63 @@ def test_cupy_shares_memory_both_ways():
     assert realized(xp.asarray(Only(), copy=False)).address == theirs.data.ptr
 
 
+# -- several GPUs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second() -> str:
+    """Another device than the one that "cuda" means."""
+    if "cuda:1" not in xp.__array_namespace_info__().devices():
+        pytest.skip("this machine has one GPU")
+    return "cuda:1"
+
+
+@pytest.mark.parametrize("size", [1, 1000, 70_001, (64 << 20) + 3])
+def test_copies_between_gpus(second, size):
+    host = np.random.default_rng(0).integers(0, 100, size).astype("float32")
+    there = (on_gpu(host) + 1).to_device(second)
+    assert there.device == second
+    back = (there * 2)[::-1].to_device("cuda:0")
+    assert back.device == "cuda:0"
+    assert_array_equal(np.asarray(there), host + 1)
+    assert_array_equal(np.asarray(back), ((host + 1) * 2)[::-1])
+    there[0] = 7.0  # of its own: nobody else's memory
+    assert float(back[-1]) == (host[0] + 1) * 2
+
+
+def test_each_gpu_computes_its_own(second):
+    host = np.random.default_rng(0).standard_normal((300, 300))
+    for device in ("cuda:0", second, "cuda:0", second):
+        x = xp.asarray(host, device=device)
+        for _ in range(40):  # beyond where launches become a graph
+            y, total = softmax(xp, x), xp.sum(x, axis=0)
+            xp.realize(y, total)
+        assert y.device == total.device == device
+        assert_allclose(np.asarray(y), softmax(np, host), rtol=1e-12)
+        assert_allclose(np.asarray(total), host.sum(axis=0), atol=1e-9)
+        assert_allclose(np.asarray(x @ x), host @ host, atol=1e-9)
+        assert_array_equal(np.asarray(x[x > 0]), host[host > 0])
+        with xp.config(device=device):
+            assert xp.zeros(3).device == device
+
+
+def test_gpus_are_never_mixed(second):
+    x, y = xp.ones(3, device="cuda:0"), xp.ones(3, device=second)
+    for mixed in (lambda: x + y, lambda: xp.concat([x, y]), lambda: xp.take(x, xp.astype(y, xp.int64))):
+        with pytest.raises(ValueError, match="cuda:1"):
+            mixed()
+
+
+def test_torch_shares_memory_of_the_second(second):
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
+    x = xp.asarray(np.arange(6.0), device=second)
+    theirs = torch.from_dlpack(x.block_until_ready())
+    assert theirs.device == torch.device(second) and theirs.tolist() == list(range(6))
+    ours = xp.from_dlpack(theirs * 2)
+    assert ours.device == second
+    assert_array_equal(np.asarray(ours + x), np.arange(6.0) * 3)
+
+
 # -- hard use ------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toonygrad.schedule",),
     ("toonygrad.codegen",),
     ("toonygrad.runtime",),
+    ("toonygrad.recognition",),
     ("toonygrad.realize",),
     (
         *("toonygrad.array", "toonygrad.exchange", "toonygrad.indexing", "toonygrad.interchange"),

@@ -528,7 +528,8 @@ def test_loops_grow_nothing():
     nodes, plans = sum(1 for _ in live_nodes()), xp.counters().plans_made
     loop(3000)
     gc.collect()
-    assert sum(1 for _ in live_nodes()) <= nodes + 5
+    # The last 256 numbers are kept, with their memory.
+    assert sum(1 for _ in live_nodes()) <= nodes + 2 * 256 + 5
     assert xp.counters().plans_made == plans
 
 

@@ -15,17 +15,17 @@ from toonygrad import dtypes, indexing, placement, products, record, views
 from toonygrad.devices import DEVICE, use
 from toonygrad.errors import shapes_error, storage_error
 from toonygrad.interchange import Interchange
-from toonygrad.realize import in_memory, realize_nodes
+from toonygrad.realize import in_memory, realize_nodes, shallow
 from toonygrad.runtime.buffer import Buffer, SharedBuffer
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import COMPARISONS, Op, Ops
 from toonygrad.uop.shape import Shape, size_of
 from toonygrad.views import Step, View
-from toonygrad.writing import write_all, write_number, write_value
+from toonygrad.writing import SCALARS, is_recorded, write_all, write_number, write_value
 
 # A chain of this many pending operations is computed before it grows: graphs stay bounded whatever a loop
 # records.
-MOST_PENDING = 512
+MOST_PENDING = 128
 
 # Nodes of numbers that stood beside arrays lately, which take longer to make than all the rest. None of zeros
 # and complex numbers, for 0.0 and -0.0 are equal.
@@ -33,7 +33,6 @@ _recent: dict[tuple[Any, np.dtype], UOp] = {}
 _MOST_RECENT = 256
 
 _new = object.__new__
-_SCALARS = (bool, int, float, complex)
 _Binary = Callable[["Array", Any], "Array"]
 
 
@@ -121,7 +120,7 @@ def binary_recorder(call: str, op: Op, reflected: bool = False, mirrored: bool =
         elif isinstance(other, (np.ndarray, np.generic)):
             # Before Python's scalars, of which numpy.float64 is one: NumPy's count with their data types.
             right = numpy_operand(call, other)
-        elif isinstance(other, _SCALARS):
+        elif isinstance(other, SCALARS):
             right = other
         else:
             return NotImplemented
@@ -285,7 +284,8 @@ class Array(Interchange):
         OverflowError
             A Python integer doesn't fit the data type.
         """
-        as_node = self._as_key if in_memory(node_of(self)) is None else self._as_computed_key
+        mask = type(key) is Array and key.dtype == dtypes.bool_ and is_recorded(self, value, key._uop)
+        as_node = self._as_key if mask or in_memory(node_of(self)) is None else self._as_computed_key
         items = indexing.parsed("__setitem__", key, self.shape, as_node)
         _assign("__setitem__", self, items, value)
 
@@ -398,9 +398,9 @@ class Array(Interchange):
 
 
 def from_node(node: UOp) -> Array:
-    """A handle on `node`; the node is computed first where the graph below it has grown deep."""
+    """A handle on `node`; where the graph below it has grown deep, some of that is computed first."""
     if node.depth >= MOST_PENDING:
-        (node,) = realize_nodes([node])
+        node = shallow(node, MOST_PENDING)
     array = Array.__new__(Array)
     array._uop = node
     array._view = None
@@ -473,15 +473,15 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
     if view is not None and view.cell is cell and view.steps == path:
         return  # its own elements: `x[i] += 1` has written them already
     whole = path == () and not views.is_shared(cell)
-    pending = not steps and in_memory(views.current(cell)) is None
-    mask = indexing.mask_of_all(items, array.shape, array.device) if pending else None
-    block = None if path is None or isinstance(value, _SCALARS) else views.large_block(cell, path)
-    node = _converted_value(call, value, array, computed=not whole and block is None)
+    mask = indexing.mask_of_all(items, array.shape, array.device)
+    mask = mask if mask is not None and is_recorded(array, value, mask) else None
+    block = None if path is None or isinstance(value, SCALARS) else views.large_block(cell, path)
+    node = _converted_value(call, value, array, computed=not whole and block is None and mask is None)
     if whole:
         node = placement.on_device(views.spread(call, node, array.shape), array.device)
         cell._uop = from_node(node)._uop
-    elif mask is not None and not node.shape:
-        cell._uop = from_node(record.where(call, mask, node, views.current(cell)))._uop
+    elif mask is not None:
+        cell._uop = from_node(record.where(call, mask, record.reshape(node, ()), views.current(cell)))._uop
     elif block is not None and in_memory(node) is None:
         views.compute_into(cell, block, views.spread(call, node, shape))
     elif path is None or node.op is not Ops.SCALAR or not use.several or not write_number(cell, path, node):
@@ -492,7 +492,7 @@ def _assign(call: str, array: Array, items: list[indexing.Item], value: Any) -> 
 
 def _converted_value(call: str, value: Any, array: Array, computed: bool) -> UOp:
     """What is to be written, on the device and in the data type of the array it is written to."""
-    if isinstance(value, _SCALARS):
+    if isinstance(value, SCALARS):
         return record.number(call, record.python_number(call, value), array.dtype)
     if not isinstance(value, Array):
         value = from_foreign(call, np.asarray(value))
@@ -583,7 +583,7 @@ def operand(call: str, value: Any) -> record.Operand:
     """
     if isinstance(value, np.generic):
         return numpy_operand(call, value)
-    return value if isinstance(value, _SCALARS) else array_node(call, value)
+    return value if isinstance(value, SCALARS) else array_node(call, value)
 
 
 def realize(*arrays: Array) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -265,6 +266,11 @@ class config:
     ValueError
         For a value the setting does not have.
 
+    Warns
+    -----
+    RuntimeWarning
+        Of an object that is dropped without having been entered: as a statement of its own it does nothing.
+
     Examples
     --------
     >>> with config(compile="always", num_threads=1):
@@ -272,15 +278,18 @@ class config:
     1
     """
 
-    __slots__ = ("_changes",)
+    __slots__ = ("_changes", "_unused")
 
     def __init__(self, **changes: Unpack[_Changes]) -> None:
+        self._unused = False
         for name in changes:
             if name not in _SETTINGS:
                 raise TypeError(f"config() has no setting {name!r}; there are {', '.join(_SETTINGS)}")
         self._changes = {name: _checked(name, value) for name, value in changes.items()}
+        self._unused = True
 
     def __enter__(self) -> None:
+        self._unused = False
         outer = _overlay.get()
         _overlay.set(_Overlay(self._changes if outer is None else {**outer.values, **self._changes}, outer))
 
@@ -290,6 +299,11 @@ class config:
         # None where this context never entered the block: an asynchronous generator closed by another task.
         overlay = _overlay.get()
         _overlay.set(None if overlay is None else overlay.outer)
+
+    def __del__(self) -> None:
+        if self._unused:
+            message = f"{self} had no effect: it holds inside `with xp.config(...):` (or set its variable)"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"config({', '.join(f'{name}={value!r}' for name, value in self._changes.items())})"

@@ -128,7 +128,7 @@ def cuda_array_interface(buffer: DeviceBuffer) -> dict[str, Any]:
 
 def _let_go(buffer: DeviceBuffer) -> None:
     if type(buffer.memory) is Memory:
-        buffer.memory.exported = True
+        buffer.memory.export()
 
 
 def let_wait(call: str, place: str, stream: Any) -> None:

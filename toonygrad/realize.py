@@ -11,16 +11,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from toonygrad.config import counters, settings
 from toonygrad.devices import DEVICE, use
+from toonygrad.recognition import MOST_NODES, Recogniser, recogniser
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
 from toonygrad.schedule.piecewise import is_rearranged
 from toonygrad.schedule.ranges import viewed
-from toonygrad.uop.node import UOp, device_of
+from toonygrad.uop.node import UOp, device_of, toposort
 from toonygrad.uop.ops import MOVEMENT, Ops
 from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 
@@ -28,13 +29,29 @@ from toonygrad.uop.spec import CANONICAL, RECORDED, verify
 # anew.
 MOST_PLANS = 4096
 
+# Why a node is stored that nobody holds.
+_AGAIN = "asked for by a second computation"
+
 # Results worth keeping when somebody may still ask for them: they cost more to compute again than to store.
 _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 
 # What may be in memory, or a number, without having been computed.
 _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
-_plans: dict[tuple, Plan] = {}
+# A plan that has been found this often has a function written that recognises its structure, and again after
+# twice as many times, for other nodes may be held by then. It costs about what so many keys do.
+RECOGNISED_AFTER = 32
+
+# By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
+_plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}
+_MOST_ALIKE = 4
+
+
+class Recognised(NamedTuple):
+    """A plan whose structure is recognised by a function."""
+
+    recognise: Recogniser
+    plan: Plan
 
 
 class Structure(NamedTuple):
@@ -66,6 +83,8 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
         memory = in_memory(node)
         if memory is not None:
             return [memory]
+    elif nodes and _computed_as_before(nodes):
+        return [node.realized or _memory(node) for node in nodes]
     pending = pending_nodes(nodes)
     if pending:
         if use.several and len(pending) > 1:
@@ -78,18 +97,22 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
 
 def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
+    if _computed_as_before(roots):
+        return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
     if again or expensive:
         _add_what_is_kept(stored, number, memory, again, expensive)
-    for node in stored:
-        key.append(number[node])
+    key.extend(map(number.__getitem__, stored))
     structure = tuple(key)
-    plan = _plans.get((settings.compile, structure))
+    plan: Any = _plans.get((settings.compile, structure))
     if plan is None:
         plan = _new_plan(Structure(structure, leaves, number, memory, stored))
     else:
         counters.plans_reused += 1
+        plan.found += 1
+        if plan.found >= RECOGNISED_AFTER:
+            _recognise(plan, roots, stored, number, memory)
     buffers = plan.run(leaves)
     if len(stored) == 1:
         (node,), (buffer,) = roots, buffers
@@ -104,6 +127,66 @@ def _compute(roots: Sequence[UOp]) -> None:
         # Movement of what is in memory now has none of its own: who asks sees that memory as it then is.
         if node.op not in MOVEMENT or in_memory(node) is None:
             node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+
+
+# -- structures that come again and again --------------------------------------------------------------------
+
+
+def _first_look(roots: Sequence[UOp]) -> tuple:
+    """What tells most structures apart."""
+    root = roots[0]
+    return settings.compile, len(roots), root.op, root.depth, root.shape
+
+
+def _computed_as_before(roots: Sequence[UOp]) -> bool:
+    """Whether the structure of nodes is recognised; then they are computed."""
+    recognised: Any = _plans.get(_first_look(roots), ())
+    for recognise, plan in recognised:
+        found = recognise(roots)
+        if found is not None:
+            leaves, kept = found
+            counters.plans_reused += 1
+            buffers = plan.run(leaves)
+            for node, buffer in zip(roots, buffers):
+                node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            for node, buffer in zip(kept, buffers[len(roots) :]):
+                if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
+                    node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            return True
+    return False
+
+
+def _recognise(
+    plan: Plan,
+    roots: Sequence[UOp],
+    stored: Mapping[UOp, str],
+    number: dict[UOp, int],
+    memory: dict[UOp, UOp],
+) -> None:
+    """Have the structure recognised from now on, if it is time for that."""
+    often = plan.found & (plan.found - 1) == 0
+    if (
+        not often
+        or len(number) > MOST_NODES
+        or any(root.op in _NOT_ALWAYS_PENDING for root in roots)
+        or _AGAIN in stored.values()
+    ):
+        return
+    uses, own = _uses(number, memory), _OWN_REFERENCES
+    counted = _references(uses)
+    below, _ = _expensive_below(number, memory)
+    # What is stored depends on who holds these.
+    held = {
+        node: references > own + used + (node in stored)
+        for (node, used), references in zip(uses.items(), counted, strict=True)
+        if below.get(node) and node not in roots
+    }
+    kept = [node for node in stored if node not in roots]
+    given = _made_of_positions(number, memory)
+    function = recogniser(roots, number, memory, kept, given, held)
+    look = _first_look(roots)
+    alike: Any = _plans.get(look, ())
+    _plans[look] = (Recognised(function, plan), *alike[: _MOST_ALIKE - 1])
 
 
 def on_each_device(nodes: Iterable[UOp]) -> list[list[UOp]]:
@@ -187,6 +270,50 @@ def _made(structure: Structure, roots: dict[UOp, str]) -> Plan:
     return make_cuda_plan(roots, settings.compile, device, on_host)
 
 
+def shallow(node: UOp, most: int) -> UOp:
+    """`node` with fewer than `most` operations pending in a chain: some of those below are computed.
+
+    What a loop goes on from is asked for by name: of what somebody holds, first what is needed several times.
+    Computed alone, `node` would leave that to be computed again.
+    """
+    for several in (True, False):
+        node = _over_memory(node)
+        if node.depth < most:
+            return node
+        realize_nodes(_held_below(node, several))
+    node = _over_memory(node)
+    return node if node.depth < most else realize_nodes([node])[0]
+
+
+class _Computed:
+    """Nodes that have been computed, as a container."""
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, UOp) and node.realized is not None
+
+
+def _over_memory(node: UOp) -> UOp:
+    """`node` over the memory of what has been computed since it was recorded."""
+    made: dict[UOp, UOp] = {}
+    for each in toposort(node, until=_Computed()):
+        made[each] = each.realized or each.replace(tuple([made[source] for source in each.src]))
+    return made[node]
+
+
+def _held_below(root: UOp, several: bool) -> list[UOp]:
+    """What is pending below `root` and somebody holds; with `several`, what is needed more than once."""
+    number, memory, _, _, again, _ = _walk([root], looking=True)
+    again.clear()
+    uses = _uses(number, memory)
+    found = []
+    for node in _held(number, memory, uses):
+        while node.op in MOVEMENT or is_rearranged(node):
+            node = node.src[0]
+        if node.src and (not several or uses[node] > 1 or node.op in _EXPENSIVE):
+            found.append(node)
+    return found
+
+
 def structure_of(roots: Sequence[UOp], looking: bool = False) -> Structure:
     """The structure of the graph under `roots`; with `looking`, it counts as nobody's demand."""
     number, memory, key, leaves, again, expensive = _walk(roots, looking)
@@ -206,7 +333,7 @@ def _add_what_is_kept(
 ) -> None:
     """Add the nodes that are worth storing beside those asked for, and why."""
     if again:
-        stored |= dict.fromkeys(_demanded_again(number, memory, again), "asked for by a second computation")
+        stored |= dict.fromkeys(_demanded_again(number, memory, again), _AGAIN)
         again.clear()  # references like these would look like somebody's
     if expensive:
         held = _still_held(number, memory, set(stored))
@@ -326,13 +453,8 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     """
     old = set(again)
     found: dict[UOp, None] = {}
-    # Made of positions and constants alone: cheaper to make again than to read, and shared by unrelated
-    # arrays.
-    given: set[UOp] = set()
+    given = _made_of_positions(number, memory)
     for node in number:
-        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
-        if not memory_or_number and given.issuperset(node.src):
-            given.add(node)
         if node in old or node in memory:
             continue
         for source in node.src:
@@ -343,19 +465,24 @@ def _demanded_again(number: dict[UOp, int], memory: dict[UOp, UOp], again: list[
     return list(found)
 
 
+def _made_of_positions(number: dict[UOp, int], memory: dict[UOp, UOp]) -> set[UOp]:
+    """The nodes made of positions and constants alone: cheaper to make again than to read, and shared by
+    unrelated arrays.
+    """
+    found: set[UOp] = set()
+    for node in number:
+        memory_or_number = node in memory or node.op is Ops.BUFFER or node.op is Ops.SCALAR
+        if not memory_or_number and found.issuperset(node.src):
+            found.add(node)
+    return found
+
+
 def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp]) -> list[UOp]:
     """Expensive nodes that somebody outside this graph may ask for again.
 
-    A node is held when it has more references than the graph's own. Whoever holds a node needs the expensive
-    ones nearest below it.
+    Whoever holds a node needs the expensive ones nearest below it.
     """
-    uses = Counter(chain.from_iterable([node.src for node in number if node not in memory]))
-    own = _OWN_REFERENCES
-    held = [
-        node
-        for (node, used), references in zip(uses.items(), _references(uses), strict=True)
-        if references > own + used and node in number and node not in roots and node not in memory
-    ]
+    held = [node for node in _held(number, memory, _uses(number, memory)) if node not in roots]
     if not any(node.src for node in held):
         return []
     below, expensive = _expensive_below(number, memory)
@@ -363,6 +490,21 @@ def _still_held(number: dict[UOp, int], memory: dict[UOp, UOp], roots: set[UOp])
     for node in held:
         kept |= below[node]
     return [node for place, node in enumerate(expensive) if kept >> place & 1 and node not in roots]
+
+
+def _uses(number: dict[UOp, int], memory: dict[UOp, UOp]) -> Counter[UOp]:
+    """How often each node is a source in this graph."""
+    return Counter(chain.from_iterable([node.src for node in number if node not in memory]))
+
+
+def _held(number: dict[UOp, int], memory: dict[UOp, UOp], uses: Counter[UOp]) -> list[UOp]:
+    """Nodes that have more references than the graph's own: somebody holds them."""
+    own = _OWN_REFERENCES
+    return [
+        node
+        for (node, used), references in zip(uses.items(), _references(uses), strict=True)
+        if references > own + used and node in number and node not in memory
+    ]
 
 
 def _expensive_below(number: dict[UOp, int], memory: dict[UOp, UOp]) -> tuple[dict[UOp, int], list[UOp]]:

@@ -300,7 +300,7 @@ def writable(cell: Cell) -> Buffer | DeviceBuffer:
                 cell._uop = _shared(buffer)
                 buffer.move(_copied(buffer))
             return cell._uop.arg
-        if buffer.writeable and _is_alone(cell):
+        if buffer.writeable and is_alone(cell):
             return buffer
     memory = in_memory(cell._uop)  # movement of other memory
     assert memory is not None
@@ -342,9 +342,9 @@ def _copied(buffer: Buffer | DeviceBuffer) -> Any:
     return own
 
 
-def _is_alone(cell: Cell) -> bool:
-    """Whether nobody but `cell` can see its memory: no recorded node, no other array, nobody outside."""
-    return _references(cell) == _ALONE and not cell._uop.arg.is_seen
+def is_alone(cell: Cell) -> bool:
+    """Whether a cell is computed, and its memory seen by no recorded node, no other array, nobody outside."""
+    return current(cell).op is Ops.BUFFER and _references(cell) == _ALONE and not cell._uop.arg.is_seen
 
 
 def _references(cell: Cell) -> int:

@@ -26,6 +26,21 @@ from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 # Those of the same write again and again are one.
 MOST_CHECKS = 16
 
+# Python's numbers: one value wherever they are written.
+SCALARS = (bool, int, float, complex)
+
+
+def is_recorded(array: views.Handle, value: Any, mask: UOp) -> bool:
+    """Whether to write by a mask is recorded, as a choice between one value and what is there.
+
+    Elements must be nobody else's. Where both are in memory, and the array's needn't be copied, only what is
+    chosen is written instead.
+    """
+    if array._view is not None or views.is_shared(array) or mask.shape != views.current(array).shape:
+        return False
+    single = isinstance(value, SCALARS) or getattr(value, "shape", None) in ((), (1,))
+    return single and (in_memory(mask) is None or not views.is_alone(array))
+
 
 def write_value(
     call: str,

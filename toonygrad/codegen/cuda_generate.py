@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from toonygrad.codegen.columns import runs_along_columns
 from toonygrad.codegen.cpu import Parameter
 from toonygrad.codegen.cuda_columns import ThreadColumns, fits
+from toonygrad.codegen.cuda_few import ThreadFew, side_by_side
 from toonygrad.codegen.cuda_lookback import ThreadLookback
 from toonygrad.codegen.cuda_loops import Elementwise, Sides, Temporary, ThreadCarry, ThreadNest
 from toonygrad.codegen.cuda_one_pass import in_one_pass
@@ -112,8 +113,13 @@ def thread_nest(body: Body, vectors: bool, splits: bool = True) -> ThreadNest | 
     if scans:
         return ThreadScan(body).nest() if across(body) else ThreadLookback(body, vectors=vectors).nest()
     if body.reduces:
-        columns = runs_along_columns(body) and fits(body)
-        nest = (ThreadColumns if columns else ThreadRows)(body, vectors=vectors, splits=splits).nest()
+        few = side_by_side(body)
+        if few is not None:
+            nest = ThreadFew(body, splits=splits, few=few).nest()
+        elif runs_along_columns(body) and fits(body):
+            nest = ThreadColumns(body, vectors=vectors, splits=splits).nest()
+        else:
+            nest = ThreadRows(body, vectors=vectors, splits=splits).nest()
         if nest.combining is None:
             return nest
         rest = nest.combining

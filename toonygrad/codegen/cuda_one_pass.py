@@ -1,13 +1,16 @@
 """Reductions that need another's result first, written so that one walk over memory finds both.
 
 A place of an extreme (argmax) becomes the least of keys that hold element and place; squares of deviations
-from a mean (var, std) become sums of deviations from the row's first element. cuda_generate.py has a lowered
-kernel rewritten here before it chooses a form: columns, and rows too long to be held, would be read twice.
+from a mean (var, std) become sums of deviations from the row's first element; a reduction of a few terms
+within another becomes arithmetic. cuda_generate.py has a lowered kernel rewritten here before it chooses a
+form: columns, and rows too long to be held, would be read twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from toonygrad import dtypes
@@ -25,6 +28,7 @@ _ALONG = frozenset({Ops.ACCESS, Ops.AFFINE, Ops.RANGE, Ops.CONST, Ops.NUMBER, Op
 
 def in_one_pass(body: Body) -> Body:
     """`body` with fewer reductions that wait for others."""
+    body = _written_out(body)
     made: dict[UOp, UOp] = {}
     sizes = list(body.sizes)
     exact: set[UOp] = set()
@@ -74,10 +78,23 @@ def _place_of_extreme(node: UOp, body: Body) -> UOp | None:
                 largest = extreme.arg in (Ops.MAXIMUM, Ops.OR)
                 known = largest or extreme.arg in (Ops.MINIMUM, Ops.AND)
                 if known and condition is whole and element.dtype.itemsize <= 4:
-                    key = _ordered(element, largest) * _PLACES + place
+                    key = key_of(_ordered(element, largest), place)
                     found = UOp.new(Ops.REDUCE, (key, *over), Ops.MINIMUM)
                     return found & (_PLACES - 1)
     return None
+
+
+def key_of(order: UOp, place: UOp) -> UOp:
+    """An int64 by which elements stand in an order, equal ones by their place."""
+    return order * _PLACES + place
+
+
+def parts_of_key(key: UOp) -> tuple[UOp, UOp] | None:
+    """The order, an int64 that int32 has, and the place of which a key is made; None where it isn't one."""
+    if key.op is not Ops.ADD or key.src[0].op is not Ops.MUL:
+        return None
+    (order, factor), place = key.src[0].src, key.src[1]
+    return (order, place) if factor is UOp.const(_PLACES, dtypes.INDEX) else None
 
 
 def _ordered(element: UOp, largest: bool) -> UOp:
@@ -85,7 +102,8 @@ def _ordered(element: UOp, largest: bool) -> UOp:
     if element.dtype == dtypes.float32:
         # Zeros are equal whatever their signs; negative numbers run backwards.
         bits = UOp.new(Ops.BITCAST, (element + 0.0,), dtypes.int32)
-        order = (bits < 0).where(bits ^ (_INT32 - 1), bits)
+        sign = UOp.new(Ops.SHIFT_RIGHT, (bits, UOp.const(31, dtypes.int32)))
+        order = bits ^ (sign & (_INT32 - 1))
         order = ~order if largest else order
         return element.ne(element).where(UOp.const(-_INT32, dtypes.int32), order).cast(dtypes.INDEX)
     order = element.cast(dtypes.INDEX)
@@ -115,7 +133,7 @@ def _squares_of_deviations(node: UOp, body: Body, sizes: list[int], widened: set
     if not plain or not _waits_for(m, over) or ranges_of(order)[x].isdisjoint(over):
         return None
     wide = dtypes.float64
-    first = _at_first(x, over).cast(wide)
+    first = _at(x, dict.fromkeys(over, 0)).cast(wide)
     difference = x.cast(wide) - first
     sums = [UOp.new(Ops.REDUCE, (term, *over), Ops.ADD) for term in (difference, difference * difference)]
     widened.update(sums)
@@ -133,16 +151,42 @@ def _squares_of_deviations(node: UOp, body: Body, sizes: list[int], widened: set
     return result.alu(Ops.MAXIMUM, 0.0).cast(node.dtype)
 
 
-def _at_first(x: UOp, over: Collection[UOp]) -> UOp:
-    """`x` where all of `over` are zero."""
+# -- a few terms within another reduction --------------------------------------------------------------------
+
+
+def _written_out(body: Body) -> Body:
+    """`body` with those reductions as arithmetic that stand within others, for schedules leave only short
+    ones there (schedule/trace.py).
+    """
+    order = toposort(*(store.value for store in body.stores))
+    ranges, outer = ranges_of(order), set(body.outer)
+    made: dict[UOp, UOp] = {}
+    for node in order:
+        if node.op is Ops.REDUCE and not ranges[node] <= outer:
+            (term,) = substitute([node.src[0]], made)
+            over = node.src[1:]
+            places = itertools.product(*(range(body.extents[a]) for a in over))
+            terms = [_at(term, dict(zip(over, place, strict=True))) for place in places]
+            made[node] = functools.reduce(lambda left, right, op=node.arg: left.alu(op, right), terms)
+    if not made:
+        return body
+    values = substitute((store.value for store in body.stores), made)
+    return replace(body, stores=tuple(map(lambda s, v: replace(s, value=v), body.stores, values)))
+
+
+def _at(x: UOp, places: Mapping[UOp, int]) -> UOp:
+    """`x` where ranges have these values: numbers among indices, so that other ways to an element show."""
     made: dict[UOp, UOp] = {}
     for node in toposort(x):
-        if node in over:
-            made[node] = UOp.const(0, dtypes.INDEX)
+        if node in places:
+            made[node] = UOp.const(places[node], dtypes.INDEX)
         elif node.op in (Ops.ACCESS, Ops.AFFINE):
-            terms = [(made[a], step) for a, step in zip(node.src, node.arg[-2], strict=True) if a not in over]
-            steps = tuple(step for _, step in terms)
-            made[node] = UOp.new(node.op, tuple(a for a, _ in terms), (*node.arg[:-2], steps, node.arg[-1]))
+            steps: dict[UOp, int] = {}
+            for a, step in zip(node.src, node.arg[-2], strict=True):
+                if places.get(a) != 0:
+                    steps[made[a]] = steps.get(made[a], 0) + step
+            arg = (*node.arg[:-2], tuple(steps.values()), node.arg[-1])
+            made[node] = UOp.new(node.op, tuple(steps), arg)
         else:
             made[node] = node.replace(tuple(made[source] for source in node.src))
     return made[x]

@@ -57,7 +57,7 @@ class Patch:
     first : how far before a multiple of `width` a patch's first column is
     like : the window whose rows each begin elsewhere in a vector, and patches with them
     windows : what is read and written along rows
-    values, stretches : what is stored where shifts are as for most rows and columns, and which those are
+    values, stretches : what is stored where shifts are as for most elements, and which those are
     """
 
     width: int
@@ -259,6 +259,8 @@ class Patches(ThreadBuilder):
             whole = whole & (y + patch.height <= self._count)
         for over, begin, end in patch.stretches:
             start, after = (x, last) if over is self._column else (y, y + patch.height)
+            if over not in (self._row, self._column):
+                start, after = self.atoms[over], self.atoms[over] + 1
             if begin is not None:
                 (cut,) = self.concrete(begin)
                 whole = whole & (start >= cut)

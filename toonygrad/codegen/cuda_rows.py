@@ -22,7 +22,8 @@ from toonygrad.codegen.cuda_loops import (
     times,
     unrolled,
 )
-from toonygrad.codegen.cuda_reductions import ThreadReducing, Total
+from toonygrad.codegen.cuda_one_pass import parts_of_key
+from toonygrad.codegen.cuda_reductions import KeyTotal, ThreadReducing, Total
 from toonygrad.codegen.loops import ZERO, assign, loop, quotient, range_, variable
 from toonygrad.codegen.lower import Store
 from toonygrad.codegen.rows import Rows
@@ -34,6 +35,8 @@ from toonygrad.uop.shape import size_of
 # 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements
 # come singly, which takes more registers for places; and the bytes of registers for all that is held.
 HELD, HELD_SINGLY, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), ((16, 512), (32, 512)), 256
+# And of rows so short that one thread has them.
+HELD_ALONE = ((4, 1), (8, 1))
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
@@ -122,7 +125,7 @@ class ThreadRows(ThreadReducing, Rows):
             waiting = [store for store in waiting if store not in here]
             computed = toposort(*stage)
             kept = [value for value in drafts if value in computed and value not in self.held and self.holds]
-            totals = {node: self.total(node) for node in stage}
+            totals = {node: self._own_total(node) for node in stage}
             statements += [start for total in totals.values() for start in total.starts()]
             statements += self._walk(over, bounds, Work(totals, here, kept))
             statements += self._finished(totals)
@@ -169,7 +172,7 @@ class ThreadRows(ThreadReducing, Rows):
         if self.vectors and single and longest % width == 0 and vectors:
             self.width = width
         if single and reads and not self.chunk_length:
-            for held, most in HELD if self.width > 1 else HELD_SINGLY:
+            for held, most in (*HELD_ALONE, *(HELD if self.width > 1 else HELD_SINGLY)):
                 room = held * itemsize * (len(reads) + drafts) <= HELD_BYTES
                 if not self.holds and room and longest <= held * most:
                     self.holds = held
@@ -229,7 +232,8 @@ class ThreadRows(ThreadReducing, Rows):
 
     def _finished(self, totals: Mapping[UOp, Total]) -> list[UOp]:
         """Statements after a walk: all threads of a row get its totals."""
-        statements = self.combined(list(totals.values()))
+        statements = [end for total in totals.values() for end in total.ends()]
+        statements += self.combined([Total(t.op, t.value, t.lost) for t in totals.values()])
         for node, total in totals.items():
             result = variable(self.name("result"), total.value.dtype)
             statements.append(assign(result, total.result))
@@ -251,6 +255,18 @@ class ThreadRows(ThreadReducing, Rows):
         )
 
     # -- walking along a row ---------------------------------------------------------------------------------
+
+    def _own_total(self, node: UOp) -> Total:
+        """What a thread accumulates of a REDUCE, whose elements it meets in the order of their places."""
+        total, key = self.total(node), parts_of_key(node.src[0])
+        if key is None or key[1].op is not Ops.AFFINE:
+            return total
+        places = _steps(key[1])
+        steps = [places.get(a, 0) for a in node.src[1:]]
+        if sorted(steps, reverse=True) != steps:
+            return total
+        order = variable(self.name("order"), dtypes.int32)
+        return KeyTotal(total.op, total.value, None, order, variable(self.name("place"), dtypes.uint32))
 
     def _count(self, over: UOp) -> UOp:
         number = list(self.body.extents).index(over)

@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from toonygrad import dtypes
 from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.lower import Body, Store
 from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
+from toonygrad.uop.rewrite import graph_rewrite
+from toonygrad.uop.simplify import SIMPLIFY
 
 # How far from one another places are that one window holds, down and along; rows that are shorter than so
 # many elements are no rows to it; and the longest step from element to element.
@@ -181,28 +184,38 @@ class Stretch(NamedTuple):
 
 
 def settled(body: Body, row: UOp | None, column: UOp) -> tuple[list[UOp], list[Stretch]]:
-    """What is stored, with shifts that depend on a row or column as they are for most; and for which rows and
-    columns they are so. Shifts by far stay.
+    """What is stored, with shifts that depend on a row or column, or on whether a block is replaced there, as
+    they are for most; and where they are so. Shifts by far stay, but for those of blocks.
     """
     values = [store.value for store in body.stores]
     replaced: dict[UOp, UOp] = {}
     stretches: dict[Stretch, None] = {}
-    for node in toposort(*values):
+    order = toposort(*values)
+    for node in order:
+        # Whether an element is within a block that is replaced.
+        if node.op is Ops.EQ and node.src[0].op is Ops.PIECEWISE and node.src[1] in node.src[0].src:
+            found = _longest(body, node.src[0])
+            if found is not None:
+                stretches[found[0]] = None
+                replaced[node] = UOp.const(found[1] == _known(body, node.src[1]), dtypes.bool_)
+    for node in order:
         if node.op is not Ops.ACCESS or all(a.op is not Ops.PIECEWISE for a in node.src):
             continue
         place, dtype, coefficients, offset = node.arg
         terms = dict(zip(node.src, coefficients, strict=True))
         for atom in node.src:
             found = _longest(body, atom) if atom.op is Ops.PIECEWISE else None
-            if found is None or found[0].over not in (row, column):
+            if found is None:
                 continue
             stretch, shift = found
-            if abs(shift) <= (MOST_DOWN if stretch.over is row else MOST_ALONG):
+            near = {row: MOST_DOWN, column: MOST_ALONG}.get(stretch.over, -1)
+            if stretch in stretches or abs(shift) <= near:
                 offset += terms.pop(atom) * shift
                 stretches[stretch] = None
         if len(terms) < len(node.src):
             replaced[node] = UOp.new(Ops.ACCESS, tuple(terms), (place, dtype, tuple(terms.values()), offset))
-    return substitute(values, replaced), list(stretches)
+    known = UOp.new(Ops.SINK, tuple(substitute(values, replaced)))
+    return list(graph_rewrite(known, SIMPLIFY, "settled").src), list(stretches)
 
 
 def _longest(body: Body, node: UOp) -> tuple[Stretch, int] | None:

@@ -113,22 +113,21 @@ class SingleProgramPlan(CudaPlan):
         program: ProgramStep,
         slots: int,
         outputs: Sequence[int],
+        read: Sequence[int],
         blocks: Sequence[tuple[int, int, Layout]],
     ) -> None:
         super().__init__(device, [program], slots, outputs, (), ())
-        self._program, self._blocks = program, blocks
+        self._program, self._read, self._blocks = program, sorted(read), blocks
 
     def run(self, leaves: Sequence[UOp]) -> list[Any]:
         """As of every plan."""
-        buffer = Ops.BUFFER
         given = []
         earlier: tuple[Checks, ...] = ()
-        for leaf in leaves:
-            if leaf.op is buffer:
-                memory = leaf.arg
-                given.append(memory.address)
-                if memory.checks:
-                    earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
+        for slot in self._read:
+            memory = leaves[slot].arg
+            given.append(memory.address)
+            if memory.checks:
+                earlier += tuple(c for c in memory.checks if c not in earlier and not c.passed)
         try:
             blocks = self._program.handed_over(given, leaves)
         except MemoryError:
@@ -230,7 +229,7 @@ def make_cuda_plan(
         given = [node.arg[0] for node in arguments if node.arg[3] is not None]
         blocks = made[0].blocks(outputs, given)
         if blocks is not None:
-            return SingleProgramPlan(place, made[0], count, outputs, blocks)
+            return SingleProgramPlan(place, made[0], count, outputs, given, blocks)
     return CudaPlan(place, made, count, outputs, on_host, checks, scalars)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ from toonygrad.codegen.cuda import VECTOR_BYTES
 from toonygrad.codegen.cuda_generate import CudaSource, generate_cuda
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadCarry
 from toonygrad.config import counters
-from toonygrad.dtypes import REAL_PART
+from toonygrad.dtypes import REAL_PART, float16, float32
 from toonygrad.runtime.compile import scalar_bits
 from toonygrad.runtime.device import Checks, Device, DeviceBuffer, Layout, Memory, layout_of
-from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call
+from toonygrad.runtime.driver import REPEATED, UNALIGNED, Call, Runnable
 from toonygrad.runtime.plan import RunStep, Slots, number_slot
 from toonygrad.schedule.fusion import Alias, Kernel, schedule
 from toonygrad.schedule.ranges import viewed
@@ -32,6 +33,8 @@ from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides
 
 _WORD = np.dtype(np.int64)
+# Of one form, each a graph that costs memory of the GPU's.
+_MOST_PROGRAMS = 2
 # What blocks of a kernel tell one another in.
 _PUBLISHED = np.dtype(np.uint64)
 
@@ -394,7 +397,6 @@ class ProgramStep(RunStep):
         numbers : with the SCALARs in their slots
         """
         device = self._device
-        free = device.free
         form = self._form or self._ready(frozenset())
         for number, part in form.numbers:
             node = numbers[number]
@@ -404,38 +406,43 @@ class ProgramStep(RunStep):
             try:
                 given.append(node.bits)
             except AttributeError:
-                node.bits = scalar_bits(node.dtype, node.arg)
+                # Kernels compute with float32 what is stored in sixteen bits (codegen/float16.py).
+                dtype = float32 if node.dtype == float16 else node.dtype
+                node.bits = scalar_bits(dtype, node.arg)
                 given.append(node.bits)
         blocks = []
-        for size, layout in form.lasting:
+        for free, layout in form.lasting:
             try:
-                address = free[size].pop()
+                address = free.pop()
             except IndexError:
                 address = device.fresh(layout)
-            blocks.append(Memory(device, address, size))
+            blocks.append(Memory(device, address, free))
         for start, stop in form.alike:
             # In whatever order blocks came back, each is the same result's again: nothing new for a graph.
             blocks[start:stop] = sorted(blocks[start:stop], key=_address)
-        for memory in blocks:
-            given.append(memory.address)
+        given += [memory.address for memory in blocks]
         passing, first = form.passing, len(given)
         try:
-            for size, layout in passing:
+            for free, layout in passing:
                 try:
-                    given.append(free[size].pop())
+                    given.append(free.pop())
                 except IndexError:
                     given.append(device.fresh(layout))
-            status = form.run(*given)
+            where = blocks[-1].address if blocks else 0
+            program = form.programs.get(where) or form.program_at(where)
+            status = program.run(*given)
         finally:
             # What comes later in the stream may have the others again at once. What was taken last goes back
             # first, so that the next run has the same addresses.
-            for k in range(len(given) - 1, first - 1, -1):
-                free[passing[k - first][0]].append(given[k])
+            if passing:
+                for k in range(len(given) - 1, first - 1, -1):
+                    passing[k - first][0].append(given[k])
         if status:
             if status == UNALIGNED:
                 return None
             if status == REPEATED:
-                form.program.repeat(*given)
+                program.repeat(*given)
+                form.programs.setdefault(where, program)
             else:
                 device.driver.refuse(status)
         launches, nbytes = form.launches, form.nbytes
@@ -488,9 +495,12 @@ class _Form:
     Attributes
     ----------
     numbers : for each number it is given the slot, and of a complex one the part
-    lasting, passing : size and layout of the blocks that outlive a run, by size, and of those that don't
+    lasting, passing : where blocks of its size are kept, and the layout, of each block that outlives a run,
+        by size, and of those that don't
     alike : where several that outlive a run have one size, the first of them and the one behind the last
     launches, nbytes : what counters count
+    programs : those that were repeated, by where the last result was; told apart since a program whose
+        results are kept until the next ones are there writes them to two places by turns
     """
 
     def __init__(
@@ -517,14 +527,21 @@ class _Form:
                 calls.append(Call(kernel, call.grid, call.block, arguments))
         self.numbers = [(number.slot, number.part) for number in numbers]
         layouts = [block.layout for block in written.blocks]
-        self.lasting = [(layouts[number].size, layouts[number]) for number in lasting]
-        together = [list(each) for _, each in groupby(range(len(lasting)), lambda k: self.lasting[k][0])]
+        self.lasting = [(device.free[layouts[number].size], layouts[number]) for number in lasting]
+        together = [list(each) for _, each in groupby(range(len(lasting)), lambda k: self.lasting[k][1].size)]
         self.alike = [(each[0], each[-1] + 1) for each in together if len(each) > 1]
-        self.passing = [(layouts[number].size, layouts[number]) for number in passing]
+        self.passing = [(device.free[layouts[number].size], layouts[number]) for number in passing]
         self.launches, self.nbytes = len(launches), written.nbytes
         alignments = {order[each]: each in written.unaligned for each in written.vectors}
-        self.program = device.driver.program(device.number, len(order), calls, alignments)
-        self.run = self.program.run
+        self._written = partial(device.driver.program, device.number, len(order), calls, alignments)
+        self._first = self._written()
+        self.programs: dict[int, Runnable] = {}
+
+    def program_at(self, address: int) -> Runnable:
+        """The program to run where the last result that outlives the run is to be at an address."""
+        if not self.programs or len(self.programs) >= _MOST_PROGRAMS:
+            return self._first
+        return self.programs.setdefault(address, self._written())
 
 
 def _bits_of_part(node: UOp, part: int) -> int:

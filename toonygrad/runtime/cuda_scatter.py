@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from toonygrad import dtypes
+from toonygrad.config import counters
 from toonygrad.runtime.cuda_texts import TextKernel
-from toonygrad.runtime.device import Checks, DeviceBuffer
+from toonygrad.runtime.device import Checks, DeviceBuffer, Layout, layout_of
+from toonygrad.runtime.driver import Call
 from toonygrad.uop.shape import size_of
 
 THREADS = 256
@@ -24,7 +26,8 @@ THREADS = 256
 AHEAD, LONG = 4, 128
 # Up to so many indices are compared with one another, which takes microseconds, and more where there are so
 # many places that a number for each would be much memory. Of yet more a bit says whether any comes twice.
-MOST_COMPARED, MANY_PLACES, MOST_COMPARED_OF_MANY = 1 << 10, 1 << 26, 1 << 15
+# With how many others a thread compares one.
+MOST_COMPARED, MANY_PLACES, MOST_COMPARED_OF_MANY, COMPARED = 1 << 12, 1 << 26, 1 << 15, 64
 # Blocks of the kernels that most of the time have nothing to do.
 IDLE_BLOCKS = 1024
 
@@ -32,6 +35,8 @@ _BYTE, _WORD = np.dtype(np.uint8), np.dtype(np.int32)
 
 # An axis: how many elements, and how far apart they lie.
 Axis = tuple[int, int]
+# What a program gives a kernel: which of its values, and what is added to it.
+_Argument = tuple[int, int]
 
 
 class Values(NamedTuple):
@@ -103,100 +108,167 @@ def scatter(
     distinct : whether no place comes twice
     earlier : checks of the memory so far; where the last ones are alike, they go into the new ones
     """
-    device = target.place
-    count = size_of(indices[0].shape)
-    sizes = [target.shape[axis] for axis in indexed]
-    others = [axis for axis in range(len(target.shape)) if axis not in indexed]
-    rest = size_of([target.shape[axis] for axis in others])
-    checks = [(call, axis, size) for axis, size in zip(names, sizes, strict=True)]
+    layout = target.layout
+    device = layout.place
+    checks = [(call, axis, layout.shape[along]) for axis, along in zip(names, indexed, strict=True)]
     before = earlier[-1].unread(checks) if earlier else None
     if before is not None and before.place is not device:
         before = None
-    kinds = tuple(index.dtype for index in indices)
-    words = device.allocate((len(indices) + 1,), dtypes.INDEX)  # outside of each axis; and a place came twice
-    device.driver.use(device.number)
-    device.driver.clear(device.number, words.address, words.nbytes)
-    pointers = [words.address, *(index.address for index in indices)]
-    found = [count, *sizes]
-    looking = pointers if before is None else [*pointers, before.address]
-    blocks = -(-count // THREADS)
-    # All memory is taken before anything is written.
-    ordering, asked, owner = None, [], None
+    (count,) = indices[0].shape
+    form = None if values.memory is None else (values.step, values.inner)
+    ordering = None
     if not distinct and values.step != 0 and count > 1:
-        length = size_of(sizes)
-        if count <= (MOST_COMPARED if length <= MANY_PLACES else MOST_COMPARED_OF_MANY):
-            ordering, memory = "last", device.allocate((count,), _BYTE)
-        else:
-            owner = device.allocate((length,), _WORD if count < 2**31 - 1 else dtypes.INDEX)
-            ordering, memory = "bits", device.allocate((-(-length // 1024) * 32,), _WORD)
-            device.driver.clear(device.number, memory.address, memory.nbytes)
-        asked = [memory.address]
-    kernel = _looking(kinds, ordering, before is not None)
-    kernel.launch(device, (blocks, 1), (THREADS, 1), [*asked, *looking, *found])
-    write = _Write(target, indexed, others, values, kinds, pointers, found)
-    if rest and owner is None:
-        write.launch(count, rest, ordering or "all", asked)
-    elif rest and owner is not None:
-        write.launch(count, rest, "single", [])
-        few = min(blocks, IDLE_BLOCKS)
-        for claim in (False, True):
-            kernel = _claiming(kinds, owner.dtype, claim)
-            arguments = [owner.address, *pointers, few * THREADS, *found]
-            kernel.launch(device, (few, 1), (THREADS, 1), arguments)
-        write.launch(count, rest, owner.dtype.name, [owner.address])
+        places = size_of([size for _, _, size in checks])
+        ordering = "last" if count <= _most_compared(places) else "bits"
+    kinds = tuple(index.dtype for index in indices)
+    key = (layout, tuple(indexed), kinds, count, form, ordering, before is not None)
+    scattering = _kept.get(key)
+    if scattering is None:
+        scattering = _Scattering(*key)
+        if len(_kept) >= _MOST_KEPT:
+            _kept.pop(next(iter(list(_kept))), None)
+        _kept[key] = scattering
+    # All memory is taken before anything is written.
+    temporary = [device.take(each) for each in scattering.temporary]
+    words = temporary[0]
+    given = [buffer.address for buffer in (target, *temporary, *indices)]
+    given += values.bits if values.memory is None else [values.memory.address]
+    if before is not None:
+        given.append(before.address)
+    device.run(scattering.program, *given)
+    counters.kernels_launched += scattering.launches
     made = Checks(words.view(0, (len(indices),), (8,)), checks)
     return (*(earlier if before is None else earlier[:-1]), made)
 
 
-class _Write:
-    """The kernel that writes, in its forms.
+def _most_compared(places: int) -> int:
+    return MOST_COMPARED if places <= MANY_PLACES else MOST_COMPARED_OF_MANY
+
+
+class _Scattering:
+    """A write to one layout as a program.
+
+    It is given the addresses of the target, of temporary memory and of the indices; then that of the values,
+    or one value's bits; and that of what was noted of indices before.
 
     Parameters
     ----------
-    pointers, found : what all kernels of a write are given of the indices
+    layout, indexed : of the target
+    kinds, count : of the indices
+    form : step and inner of values that are in memory
+    ordering : whether an element is the last for its place: "last" where all indices are compared, "bits"
+        where it is asked once it's known that a place comes twice; None where it doesn't matter
+    chained : whether something was noted before
+
+    Attributes
+    ----------
+    temporary : layouts of memory it needs; the first begins with a word for each axis that indices lead
+        along, not zero where one was outside
+    program, launches : which kernels are launched, and how many
     """
 
     def __init__(
         self,
-        target: DeviceBuffer,
-        indexed: Sequence[int],
-        others: Sequence[int],
-        values: Values,
+        layout: Layout,
+        indexed: tuple[int, ...],
         kinds: tuple[np.dtype, ...],
-        pointers: Sequence[int],
-        found: Sequence[int],
+        count: int,
+        form: tuple[int, int] | None,
+        ordering: str | None,
+        chained: bool,
     ) -> None:
-        self._target, self._values, self._kinds = target, values, kinds
-        self._pointers, self._found = pointers, found
-        self._word = _word(target.dtype)
-        self._across = _axes(target, others)
-        self._steps = [target.strides[axis] // self._word[0].itemsize for axis in indexed]
+        self._device = device = layout.place
+        self._form, self._kinds, self._count = form, kinds, count
+        self._word = word, parts = _word(layout.dtype)
+        sizes = [layout.shape[axis] for axis in indexed]
+        others = [axis for axis in range(len(layout.shape)) if axis not in indexed]
+        self._rest, self._across = size_of([layout.shape[axis] for axis in others]), _axes(layout, others)
+        self._steps = [layout.strides[axis] // word.itemsize for axis in indexed]
+        length = size_of(sizes)
+        # Whether an index was outside along each axis; whether a place came twice, or for each number.
+        words = [(len(kinds) + (-(-count // 8) if ordering == "last" else 1), dtypes.INDEX)]
+        if ordering == "bits":
+            words.append((-(-length // 1024) * 32, _WORD))
+            words.append((length, _WORD if count < 2**31 - 1 else dtypes.INDEX))
+        self.temporary = [layout_of(device, dtype, (size,)) for size, dtype in words]
+        self._calls: list[Call] = []
+        target, noted, *more = range(1, len(words) + 2)
+        self._indices = [len(words) + 2 + k for k in range(len(kinds))]
+        first = len(words) + len(kinds) + 2
+        self._values = [first + k for k in range(parts if form is None else 1)]
+        last = first + len(self._values)
+        self._target, self._noted = target, noted
+        self._found: list[_Argument] = [(0, count), *((0, size) for size in sizes)]
+        for number, each in zip((noted, *more[:1]), self.temporary, strict=False):
+            self._calls.append(Call(None, (each.nbytes, 1, 1), (1, 1, 1), ((number, 0),)))
+        again = (noted, 8 * len(kinds))
+        asked = {"last": [again], "bits": [(more[0], 0)] if more else []}.get(ordering or "", [])
+        blocks = -(-count // THREADS)
+        self._add(
+            _looking(kinds, ordering, chained),
+            (blocks, -(-count // COMPARED) if ordering == "last" else 1),
+            (THREADS, 1),
+            [*asked, *self._pointers(), *([(last, 0)] if chained else []), *self._found],
+        )
+        if self._rest and ordering != "bits":
+            self._write(ordering or "all", asked)
+        elif self._rest:
+            owner = self.temporary[2].dtype
+            self._write("single", [])
+            few = min(blocks, IDLE_BLOCKS)
+            for claim in (False, True):
+                kernel = _claiming(kinds, owner, claim)
+                arguments = [(more[1], 0), *self._pointers(), (0, few * THREADS), *self._found]
+                self._add(kernel, (few, 1), (THREADS, 1), arguments)
+            self._write(owner.name, [(more[1], 0)])
+        self.launches = sum(1 for call in self._calls if call.kernel is not None)
+        given = last if chained else last - 1
+        self.program = device.asked(device.driver.program, device.number, given, self._calls, {})
 
-    def launch(self, count: int, rest: int, whose: str, asked: Sequence[int]) -> None:
+    def _pointers(self) -> list[_Argument]:
+        """What all kernels are given of the indices."""
+        return [(number, 0) for number in (self._noted, *self._indices)]
+
+    def _add(
+        self,
+        kernel: TextKernel,
+        grid: tuple[int, int],
+        block: tuple[int, int],
+        arguments: Sequence[_Argument],
+    ) -> None:
+        code = self._device.kernel(kernel.text, kernel.name, kernel.parameters)
+        self._calls.append(Call(code, (*grid, 1), (*block, 1), tuple(arguments)))
+
+    def _write(self, whose: str, asked: Sequence[_Argument]) -> None:
         """Write all elements or some.
 
         Parameters
         ----------
-        whose : "all"; "single", if no place has come twice; else a question to the memory at `asked`:
-            "last", whether an element is the last one for its place, or "int32" and "int64", by whom the
-            place is owned, if one has come twice
+        whose : "all"; "single", if no place has come twice; else a question to the memory `asked`: "last",
+            whether an element is the last one for its place, or "int32" and "int64", by whom the place is
+            owned, if one has come twice
         """
-        values = self._values
+        rest, form = self._rest, self._form
         ahead = AHEAD if rest >= LONG else 1
         width = 1
         while width < min(THREADS, -(-rest // ahead)):
             width *= 2
         high = THREADS // width
-        blocks = -(-count // high)
+        blocks = -(-self._count // high)
         if whose.startswith("int"):
             blocks = min(blocks, IDLE_BLOCKS)
-        form = (values.memory is None, values.step == 0)
-        kernel = _writing(*self._word, self._kinds, len(self._across), ahead, whose, *form)
-        given = [] if values.memory is None else [values.memory.address]
-        told = values.bits if values.memory is None else (values.step, values.inner)
-        pointers = [self._target.address, *asked, *given, *self._pointers]
-        integers = [*self._found, *self._steps, rest, blocks * high, *told, *_flat(self._across)]
-        kernel.launch(self._target.place, (blocks, 1), (width, high), [*pointers, *integers])
+        same = form is None or form[0] == 0
+        kernel = _writing(*self._word, self._kinds, len(self._across), ahead, whose, form is None, same)
+        values: list[_Argument] = [(number, 0) for number in self._values]
+        arguments = [(self._target, 0), *asked, *(values if form is not None else []), *self._pointers()]
+        arguments += [*self._found, *((0, n) for n in (*self._steps, rest, blocks * high))]
+        arguments += values if form is None else [(0, n) for n in form]
+        arguments += [(0, n) for n in _flat(self._across)]
+        self._add(kernel, (blocks, 1), (width, high), arguments)
+
+
+_MOST_KEPT = 256
+_kept: dict[tuple[Any, ...], _Scattering] = {}
 
 
 # -- layouts -------------------------------------------------------------------------------------------------
@@ -208,7 +280,7 @@ def _word(dtype: np.dtype) -> tuple[np.dtype, int]:
     return np.dtype(f"u{dtype.itemsize // parts}"), parts
 
 
-def _axes(buffer: DeviceBuffer, which: Sequence[int]) -> list[Axis]:
+def _axes(buffer: DeviceBuffer | Layout, which: Sequence[int]) -> list[Axis]:
     """These axes in words, with neighbours that lie in one row made one."""
     axes: list[Axis] = []
     width = _word(buffer.dtype)[0].itemsize
@@ -324,11 +396,12 @@ def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool) -
     pointers = [("status", dtypes.INDEX), *_index_pointers(kinds)]
     pointers += [("before", dtypes.INDEX)] if chained else []
     if ordering == "last":
-        pointers.insert(0, ("last", _BYTE))
-        lines += [f"place = {_place(count, 'i')}", "is_last = 1", "for later in range(number + 1, length):"]
+        pointers.insert(0, ("again", _BYTE))
+        lines += [f"place = {_place(count, 'i')}", "comes = 0", f"first = block_y() * {COMPARED}"]
+        lines.append(f"for later in range(maximum(number + 1, first), minimum(length, first + {COMPARED})):")
         lines += [f"    {line}" for line in _read(kinds, "later", "j")]
-        lines.append(f"    is_last = is_last & int64({_place(count, 'j')} != place)")
-        lines.append("last[number] = uint8(is_last)")
+        lines += [f"    comes = comes | int64({_place(count, 'j')} == place)", "if comes != 0:"]
+        lines.append("    again[number] = uint8(1)")
     if ordering == "bits":
         pointers.insert(0, ("bits", _WORD))
         lines += [f"if {_inside(count, 'i')}:", f"    place = {_place(count, 'i')}"]
@@ -379,7 +452,7 @@ def _writing(
     else:
         body += _text(["for turn in range(1):", f"    number = {first}", "    if number < length:"], 2)
     lines = _read(kinds, "number", "i")
-    asked = {"last": "last[number] != 0"}.get(whose)
+    asked = {"last": "again[number] == 0"}.get(whose)
     if owned:
         lines.append(f"place = {_place(count, 'i')}")
         asked = "int64(owner[place]) == number + 1"
@@ -404,7 +477,7 @@ def _writing(
     body += _text(loop, depth)
     pointers = [(out, word)]
     if asked is not None:
-        pointers.append(("owner", np.dtype(whose)) if owned else ("last", _BYTE))
+        pointers.append(("owner", np.dtype(whose)) if owned else ("again", _BYTE))
     pointers += [] if given else [("in0", word)]
     pointers += [("status", dtypes.INDEX), *_index_pointers(kinds)]
     integers = ["length", *(f"size{k}" for k in range(count)), *(f"step{k}" for k in range(count))]

@@ -40,22 +40,32 @@ BLOCK = 512
 class Memory:
     """A block of a device's memory, given back when nobody holds it any more.
 
+    Parameters
+    ----------
+    back : where its address goes then: of the lists in `Device.free` that of its size
+
     Attributes
     ----------
     exported : bool
         Whether another library has seen it, whose streams may still work on it when it is given back.
     """
 
-    __slots__ = ("address", "device", "exported", "size")
+    __slots__ = ("_back", "address", "device")
 
-    def __init__(self, device: Device, address: int, size: int) -> None:
-        self.device, self.address, self.size = device, address, size
-        self.exported = False
+    def __init__(self, device: Device, address: int, back: list[int]) -> None:
+        self.device, self.address, self._back = device, address, back
+
+    @property
+    def exported(self) -> bool:
+        return self._back is self.device.exported
+
+    def export(self) -> None:
+        """Note that another library sees it."""
+        self._back = self.device.exported
 
     def __del__(self) -> None:
         # In any thread, inside any other code: nothing but an append, which is atomic.
-        device = self.device
-        (device.exported if self.exported else device.free[self.size]).append(self.address)
+        self._back.append(self.address)
 
 
 class Checks:
@@ -326,8 +336,8 @@ class Device:
     number : int
     driver : Driver
     free : dict
-        Addresses of the blocks kept for reuse, by size. All work is in one stream, so a block may be used
-        again by later work as soon as it is here.
+        Addresses of the blocks kept for reuse, by size, in one list for each. All work is in one stream, so a
+        block may be used again by later work as soon as it is here.
     exported : list of int
         Addresses of blocks that came back after another library had seen them; they may not be used again
         before all its work is done. With them, their sizes are in `sizes`.
@@ -353,14 +363,14 @@ class Device:
 
     def take(self, layout: Layout) -> DeviceBuffer:
         """As `allocate`, for a layout without gaps."""
-        size = layout.size
+        free = self.free[layout.size]
         try:
-            address = self.free[size].pop()
+            address = free.pop()
         except IndexError:
             address = self.fresh(layout)
         nbytes = layout.nbytes
         counters.bytes_allocated += nbytes
-        return DeviceBuffer(layout, Memory(self, address, size), address)
+        return DeviceBuffer(layout, Memory(self, address, free), address)
 
     def fresh(self, layout: Layout) -> int:
         """The address of a block for a layout, where none of its size is kept; as `allocate`."""

@@ -41,9 +41,15 @@ Slots = list[Any]
 
 
 class Plan:
-    """Steps that compute the stored nodes of one structure."""
+    """Steps that compute the stored nodes of one structure.
+
+    Attributes
+    ----------
+    found : how often realize.py has found it again by its key
+    """
 
     def __init__(self, steps: Sequence[RunStep], slots: int, outputs: Sequence[int]) -> None:
+        self.found = 0
         self.steps, self._slots, self._outputs = tuple(steps), slots, tuple(outputs)
 
     def run(self, leaves: Sequence[UOp]) -> list[Buffer]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toonygrad.schedule.boundaries import has_no_kernel, view_of, whole
 from toonygrad.schedule.one_walk import found_with_others
+from toonygrad.schedule.piecewise import Block, block_of
 from toonygrad.schedule.ranges import NeedsSplit
 from toonygrad.schedule.repetition import read_at_several_places
-from toonygrad.schedule.trace import Conflict, ForThreads, Output, Trace, has_no_kernel, view_of, whole
+from toonygrad.schedule.trace import Conflict, ForThreads, Output, Trace
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import LEAVES, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
@@ -31,6 +33,9 @@ MOST_PARTS = 16
 # Up to this part of a concatenation is copied by NumPy, on one core, where it is in memory already: what
 # surrounds a block that is written is mostly so small. A share: with a number, larger shapes would compile.
 COPIED_PART = 1 / 16
+# From this part of an array on threads of a GPU replace a block in one pass over all of it: each launch for
+# what surrounds the block takes longer than what the pass computes there in vain.
+REPLACED_PART = 3 / 4
 # How far back a kernel looks for another to join: wide graphs would take quadratic time otherwise.
 JOIN_WITHIN = 16
 
@@ -185,6 +190,11 @@ class _Fusion:
         """The kernel that writes `source` into the memory of `whole`, or the boundaries that it needs."""
         return self._traced((source,), frozenset(), lambda trace: trace.store_part(source, whole, offset))
 
+    def replaced(self, block: Block, whole: UOp) -> Kernel | None:
+        """The kernel that writes all of an array with a block replaced; None where it needs boundaries."""
+        kernel = self._traced((whole,), frozenset(), lambda trace: trace.store_replaced(block, whole))
+        return kernel if isinstance(kernel, Kernel) else None
+
     def _traced(
         self, nodes: Sequence[UOp], inlined: frozenset[UOp], store: Callable[[Trace], None]
     ) -> Kernel | dict[UOp, str]:
@@ -287,6 +297,11 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
     if node.op is not Ops.CONCAT:
         kernel = fusion.kernel([node])
         return [kernel] if isinstance(kernel, Kernel) else kernel
+    block = None if fusion.threads is None else block_of(node, parts)
+    if block is not None and _is_most_of_it(block):
+        replaced = fusion.replaced(block, node)
+        if replaced is not None:
+            return [replaced]
     steps: list[Step] = []
     strides = contiguous_strides(node.shape)
     for source, start in parts:
@@ -300,6 +315,10 @@ def _steps_for(node: UOp, fusion: _Fusion) -> list[Step] | dict[UOp, str]:
             return kernel
         steps.append(kernel)
     return steps
+
+
+def _is_most_of_it(block: Block) -> bool:
+    return size_of(block.value.shape) >= REPLACED_PART * size_of(block.around.shape)
 
 
 def _parts(node: UOp, stored: Collection[UOp]) -> list[tuple[UOp, Shape]]:

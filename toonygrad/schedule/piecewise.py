@@ -2,12 +2,13 @@
 
 Element i of such a CONCAT is element step * i + shift of its source, with another shift in each piece of the
 axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source;
-realize.py asks whether it `is_rearranged`, and so cheap to make again.
+realize.py asks whether it `is_rearranged`, and so cheap to make again. An array in which a block is replaced
+is such a function of two sources: fusion.py asks for its `block_of`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -74,6 +75,54 @@ def pieces_of(node: UOp) -> Pieces | None:
         starts.append(starts[-1] + size)
     slices = tuple((0, step) if k == axis else parts[0][k][:2] for k in range(len(parts[0])))
     return Pieces(source, axis, slices, tuple(starts), tuple(shifts))
+
+
+class Block(NamedTuple):
+    """A CONCAT of slices of one array at their own places, and of one part that is something else.
+
+    Attributes
+    ----------
+    around : the array
+    value : the other part
+    starts : the place of its first element
+    """
+
+    around: UOp
+    value: UOp
+    starts: tuple[int, ...]
+
+    def nearest(self, axis: int) -> Pieces:
+        """The value along an axis, and before and behind it elements of its own that exist."""
+        start, count, size = self.starts[axis], self.value.shape[axis], self.around.shape[axis]
+        pieces = [(0, 0), (start, -start), (start + count, count - size)]
+        kept = [each for each, end in zip(pieces, (start, start + count, size), strict=True) if each[0] < end]
+        starts, shifts = zip(*kept, strict=True)
+        return Pieces(self.value, axis, ((0, 1),) * len(self.starts), (*starts, size), shifts)
+
+
+def block_of(node: UOp, parts: Sequence[tuple[UOp, tuple[int, ...]]]) -> Block | None:
+    """The block that is replaced in a CONCAT of `parts`, given with their places; None where there is none.
+
+    Elements of the value must stand wherever `Block.nearest` takes them from.
+    """
+    found: Block | None = None
+    chains = [list(_chain(part)) for part, _ in parts]
+    # Of two parts one is cut from the array.
+    around = {one: None for chain in chains[:2] for one in chain if one.shape == node.shape}
+    for array in around:
+        others = [
+            (part, start)
+            for (part, start), chain in zip(parts, chains, strict=True)
+            if array not in chain
+            or _slice_of(chain[: chain.index(array)], array)
+            != tuple((first, 1, size) for first, size in zip(start, part.shape, strict=True))
+        ]
+        if len(others) == 1:
+            found = Block(array, *others[0])
+    if found is None:
+        return None
+    sizes = zip(found.starts, found.value.shape, node.shape, strict=True)
+    return found if all(max(start, size - count - start) <= count for start, count, size in sizes) else None
 
 
 def is_rearranged(node: UOp) -> bool:

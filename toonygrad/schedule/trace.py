@@ -7,36 +7,31 @@ fusion.py stores it and traces again. Iterative: the walk is a stack of generato
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from toonygrad import dtypes
 from toonygrad.schedule import ranges
-from toonygrad.schedule.piecewise import Piecewise, composed, pieces_of
+from toonygrad.schedule.boundaries import RECOMPUTE, SIDE_BY_SIDE, view_of, whole, work_above
+from toonygrad.schedule.piecewise import Block, Piecewise, composed, pieces_of
 from toonygrad.schedule.ranges import Index, NotAffine
 from toonygrad.uop.node import UOp, toposort
-from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, TRANSCENDENTAL, Op, Ops
+from toonygrad.uop.ops import ELEMENTWISE, MOVEMENT, Ops
 from toonygrad.uop.shape import Shape, contiguous_strides, size_of
 
 Indices = tuple[Index, ...]
 Steps = Generator[tuple[UOp, Indices], UOp, UOp]
 
-# What an operation costs beside reading an element from cache, in additions: measured in
-# benchmarks/transcendental.py.
-_COST: dict[Op, int] = {
-    **dict.fromkeys(TRANSCENDENTAL, 20),
-    **dict.fromkeys((Ops.DIV, Ops.SQRT, Ops.FLOORDIV, Ops.REMAINDER), 5),
-}
-# Computing an element again is worth this many additions before it is stored instead: a store and a load from
-# memory.
-RECOMPUTE = 16
 # Kernels that evaluate fewer elements than this may waste work: another launch costs more.
 SMALL = 4096
 # Rows to share among cores before a reduction and its consumers live in one kernel; short ones are always
 # worth it.
 FEWEST_ROWS = 16
 FEWEST_COLUMNS = 4096
-SIDE_BY_SIDE = "its parts are written side by side"
+# On a GPU: a reduction of so few terms is written out where another reduces it, and a thread computes so many
+# neighbouring results side by side, with what they share computed once (codegen/cuda_few.py).
+SHORT = 8
+FEW_RESULTS = 8
 
 
 class Conflict(Exception):
@@ -180,6 +175,31 @@ class Trace:
         flat = ranges.linear(self.domain_indices, strides).shifted(offset)
         value = self._run(source, self.domain_indices, self._value(source, self.domain_indices))
         self.outputs[whole] = Output(whole, value, flat)
+
+    def store_replaced(self, block: Block, whole: UOp) -> None:
+        """Evaluate an array in which a block is replaced, all of it, and store it as `whole`."""
+        self.run_over(whole.shape)
+        flat = ranges.linear(self.domain_indices, contiguous_strides(whole.shape))
+        value = self._run(whole, self.domain_indices, self._replaced(block))
+        self.outputs[whole] = Output(whole, value, flat)
+
+    def _replaced(self, block: Block) -> Steps:
+        """The elements of a block within it, and around it those that were there."""
+        within: list[UOp] = []
+        places: list[Index] = []
+        for axis, (index, start) in enumerate(zip(self.domain_indices, block.starts, strict=True)):
+            found = composed(block.nearest(axis), index, self.extents, self._piecewise)
+            assert found is not None  # an index of the domain depends on no shift
+            place, shift = found
+            if shift is not None:
+                atom = self._shift(shift, axis)
+                within.append(atom.alu(Ops.EQ, atom.src[1 + len(shift.cuts) + shift.shifts.index(-start)]))
+                place += ranges.atom(atom)
+            places.append(place)
+        value, around = (yield block.value, tuple(places)), (yield block.around, self.domain_indices)
+        for each in within:
+            value = each.where(value, around)
+        return value
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
@@ -407,18 +427,24 @@ class Trace:
             return self._unfit_reduction(node, indices)
         if node.op is Ops.CONCAT or (node.op in ELEMENTWISE and self.work(node) > RECOMPUTE):
             mine = {a for index in indices for a in self._atoms(index)}
-            reduced = [a for a in self.extents if a in mine and a not in self.domain]
-            if node.op is Ops.CONCAT and not reduced:
+            if node.op is Ops.CONCAT and mine <= set(self.domain):
                 return None  # only tiles of a reduction need it in memory
-            around = self.domain if self.outer is None or not reduced else self.outer
-            enclosing = [*around, *reduced]
-            first = enclosing[: len(mine)]
-            total = size_of([self.extents[a] for a in enclosing])
-            if mine != set(first) and mine and total > SMALL:
-                again = total // max(1, size_of([self.extents[a] for a in mine]))
-                if again > 1:
-                    return f"it would be computed {again} times for each element"
+            return self._unfit_for_repetition(mine)
         return None
+
+    def _unfit_for_repetition(self, mine: set[UOp]) -> str | None:
+        """Why what depends on the ranges `mine` alone can't be computed inside the loops around it."""
+        reduced = [a for a in self.extents if a in mine and a not in self.domain]
+        around = self.domain if self.outer is None or not reduced else self.outer
+        enclosing = [*around, *reduced]
+        total = size_of([self.extents[a] for a in enclosing])
+        if not mine or mine == set(enclosing[: len(mine)]) or total <= SMALL:
+            return None
+        again = total // max(1, size_of([self.extents[a] for a in mine]))
+        side_by_side = self.threads is not None and reduced and len(mine) == len(enclosing) - 1
+        if again == 1 or (side_by_side and again <= FEW_RESULTS):
+            return None
+        return f"it would be computed {again} times for each element"
 
     def _unfit_reduction(self, node: UOp, indices: Indices) -> str | None:
         if self.scans:
@@ -429,6 +455,9 @@ class Trace:
                 return "its result is read at other places than its rows"
             rows += _in_order(index)
         threads = self.threads
+        within = not set(rows) <= set(self.domain) and all(a.op is Ops.RANGE for a in rows)
+        if threads is not None and within and size_of([node.src[0].shape[a] for a in node.arg[1]]) <= SHORT:
+            return self._unfit_for_repetition(set(rows))
         beside = threads is not None and node in threads.beside
         # To one value: threads can share it out in the kernel that stores what comes of it.
         own = threads is not None and not self.domain and (self.outer is None or beside)
@@ -503,56 +532,6 @@ class Trace:
                 found[node] = f"it is needed at {again + 1} different places"
         covered = {source for node in found for source in _below(node, found)}
         return {node: reason for node, reason in found.items() if node not in covered}
-
-
-def work_above(node: UOp, work: Mapping[UOp, int]) -> int:
-    """Additions that one element of `node` costs, given those of its sources."""
-    below = [work[source] for source in node.src]
-    if node.op is Ops.CONCAT:
-        return max(below)  # an element is one of one part
-    own = _COST.get(node.op, 1) if node.op in ELEMENTWISE else 0
-    return min(own + sum(below), 1 << 30)
-
-
-def whole(node: UOp) -> str | None:
-    """Why `node` always has a memory of its own, whoever its neighbours are; None where it doesn't."""
-    if node.op is Ops.EXTERNAL:
-        return "a library's routine"
-    if node.op is Ops.CONCAT and pieces_of(node) is None:
-        return SIDE_BY_SIDE
-    if node.op is Ops.SCAN:
-        return "a running combination needs all that stands before"
-    if has_no_kernel(node):
-        return "products of complex numbers run through the interpreter"
-    return None
-
-
-def has_no_kernel(node: UOp) -> bool:
-    """Whether no kernel is generated for `node`: a complex product has two parts that need each other."""
-    product = node.op in (Ops.REDUCE, Ops.SCAN) and node.arg[0] is Ops.MUL
-    return product and node.dtype in dtypes.COMPLEX_FLOATING
-
-
-def view_of(node: UOp, memory: Collection[UOp]) -> tuple[UOp, int, Shape] | None:
-    """The memory that `node` is a view of, offset and strides in elements; None where it must be computed.
-
-    A movement node in `memory` is an alias of what it is a view of where it is one, and else stands there
-    row-major.
-    """
-    chain = [node]
-    while chain[-1].op in MOVEMENT:
-        chain.append(chain[-1].src[0])
-    found: tuple[UOp, int, Shape] | None = None
-    for seen in reversed(chain):
-        if seen.op in MOVEMENT and found is not None:
-            base, offset, strides = found
-            view = ranges.viewed(seen, seen.src[0].shape, strides)
-            found = None if view is None else (base, offset + view[0], view[1])
-        elif seen.op is Ops.ARGUMENT and seen.arg[3] is not None:
-            found = seen, 0, seen.arg[3]
-        if found is None and seen in memory:
-            found = seen, 0, contiguous_strides(seen.shape)
-    return found
 
 
 def _in_order(index: Index) -> list[UOp]:

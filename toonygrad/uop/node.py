@@ -50,7 +50,8 @@ class UOp:
     dtype, shape
         Of the result; kernel nodes and statements are scalars, of shape ().
     depth
-        The longest way down to a leaf, which bounds how much is recorded before something is computed.
+        The longest way down to a leaf, which bounds how much is recorded before something is computed; what
+        mostly ends a kernel counts as `END_OF_KERNEL` operations.
     realized
         The BUFFER that holds this node's value, once somebody computed it. A memo, not part of its meaning.
     demanded
@@ -232,7 +233,7 @@ def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, s
     for source in src:
         if source.depth > depth:
             depth = source.depth
-    node.depth = depth + 1
+    node.depth = depth + _length_of(op, 1)
     entry = _Entry(node, _forget)
     entry.key = key
     present = _table.setdefault(key, entry)
@@ -251,6 +252,12 @@ def _entered(key: tuple, node: UOp, entry: _Entry) -> UOp:
 
 
 _blank = UOp.__new__
+
+# A loop whose steps are kernels is computed after some of them, and a GPU works meanwhile. One may be long.
+END_OF_KERNEL = 8
+_length_of = dict.fromkeys(
+    (Ops.SLICE, Ops.CONCAT, Ops.REDUCE, Ops.SCAN, Ops.GATHER, Ops.EXTERNAL), END_OF_KERNEL
+).get
 
 
 # -- devices ---------------------------------------------------------------------------------------
@@ -283,7 +290,7 @@ def _made_on_a_device(
     node.shape = shape
     node.realized = None
     node.demanded = 0
-    node.depth = depth + 1
+    node.depth = depth + _length_of(op, 1)
     node.device = device
     entry = _Entry(node, _forget)
     entry.key = key
