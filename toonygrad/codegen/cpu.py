@@ -56,15 +56,12 @@ def scalar(value: Any) -> Any:
     return np.float64(value)
 
 
-_KINDS = {np.dtype(name).type: np.dtype(name).kind for name in "?bhilqBHILQefd"}
-
-
 def uniform(kinds: str, *values: Any) -> Sequence[Any]:
     """The operands as NumPy scalars; TypeError unless all have one type, of one of the NumPy `kinds`."""
-    one = type(values[0])
-    if _KINDS.get(one, "none") in kinds:
+    first = values[0]
+    if isinstance(first, np.generic) and first.dtype.kind in kinds:
         for value in values:
-            if type(value) is not one:
+            if type(value) is not type(first):
                 break
         else:
             return values
