@@ -15,8 +15,10 @@ import numpy as np
 from toonygrad import dtypes
 from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_solver import (
+    AS_IT_IS,
     LOWER,
     NO_VECTORS,
+    TRANSPOSED,
     TYPES,
     UPPER,
     VECTORS,
@@ -25,13 +27,20 @@ from toonygrad.runtime.cuda_solver import (
     Cusolver,
     CusolverEigen,
 )
-from toonygrad.runtime.device import Checks, Device, DeviceBuffer
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, layout_of
 from toonygrad.uop.shape import size_of
 
 # Stacks of matrices up to this size go to the library in one call, larger ones one by one; of singular values
 # what the library has for stacks takes no more.
 MOST_BATCHED, MOST_ROTATED = 256, 32
 
+
+# Systems up to this size are solved straight rather than transposed: 0.39 ms beside 0.45 for 512 equations in
+# double precision, 8.1 beside 5.9 for 8192 in single precision.
+MOST_STRAIGHT = 2048
+
+# The most elements of a matrix in the functions whose sizes have 32 bits, which solve in a tenth less time.
+_MOST_NARROW = 2**31 - 1
 
 # How many lists of addresses are kept on a GPU, and how long each may be.
 _MOST_PLACES, _MOST_ADDRESSES = 64, 1 << 14
@@ -126,11 +135,16 @@ def solved(
     """
     call, form = parameters
     matrices, sides = sources
+    size = matrices.shape[-1]
+    if form == TRANSPOSED and size <= MOST_STRAIGHT and not is_batched(matrices.shape):
+        # To the library the matrices themselves, in which it solves faster where they aren't large.
+        *apart, row, element = matrices.strides
+        form, matrices = AS_IT_IS, matrices.view(0, matrices.shape, (*apart, element, row))
     factors, pivots, info = _factored(device, matrices)
     stack = len(result.shape) - len(sides.shape)
     strides = (*(0,) * stack, *(0 if n == 1 else s for n, s in zip(sides.shape, sides.strides)))
     copy_into(result, sides.view(0, result.shape, strides))
-    rows, size, dtype = result.shape[-2], result.shape[-1], result.dtype
+    rows, dtype = result.shape[-2], result.dtype
     if is_batched(factors.shape):
         blas = _opened(device, CublasBatched)
         places, results = _places(blas, factors), _places(blas, result)
@@ -138,12 +152,16 @@ def solved(
         many = size_of(factors.shape[:-2])
         device.asked(blas.solve, dtype, *given, many)
     else:
-        kind, step = TYPES[dtype], size * pivots.dtype.itemsize
-        calls = [
-            (form, size, rows, kind, matrix, size, pivots.address + step * number, kind, side, size)
-            for number, (matrix, side) in enumerate(zip(_addresses(factors), _addresses(result)))
-        ]
-        device.asked(_opened(device, Cusolver).solve, calls, device.allocate((1,), WORD))
+        every = zip(_addresses(factors), _addresses(pivots, 1), _addresses(result))
+        word, library = device.allocate((1,), WORD), _opened(device, Cusolver)
+        if size * max(size, rows) <= _MOST_NARROW:
+            narrow = device.allocate(pivots.shape, WORD)
+            low = layout_of(device, WORD, pivots.shape, pivots.strides)  # the least half comes first
+            copy_into(narrow, DeviceBuffer(low, pivots.memory, pivots.address))
+            every = zip(_addresses(factors), _addresses(narrow, 1), _addresses(result))
+            device.asked(library.solve, dtype, form, (size, rows), list(every), word)
+        else:
+            device.asked(library.solve_large, dtype, form, (size, rows), list(every), word)
     if call is None:
         return None
     diagonals = device.allocate(pivots.shape, dtype)
@@ -199,7 +217,8 @@ def singular(
     real = dtypes.REAL_PART.get(dtype, dtype)
     values = device.allocate((*stack, short), real)
     in_one = is_rotated(matrices.shape)
-    rows = long if in_one else {"A": long, "S": short, "N": 1}[job]
+    # The library writes vectors that weren't asked for too.
+    rows = long if in_one or job == "A" else short
     of_long = device.allocate((*stack, rows, long), dtype)
     of_short = device.allocate((*stack, short, short), dtype)
     library = _opened(device, Cusolver)
