@@ -143,11 +143,16 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     return kind(_FMA[kind](a, b, c))
 
 
+# What a block may have without asking the driver for more.
+SHARED_BYTES = 48 << 10
+
+
 def _shared(element: str, length: int) -> Memory:
     number = running.allocated
     running.allocated += 1
     if number == len(running.shared):
         running.shared.append(_scratch(element, length))
+        assert sum(memory.array.nbytes for memory in running.shared) <= SHARED_BYTES
     return running.shared[number]
 
 
