@@ -17,7 +17,7 @@ import toonygrad as xp
 from toonygrad import dtypes
 from toonygrad.array_api import elementwise
 from toonygrad.codegen.cpu import Parameter
-from toonygrad.codegen.cuda import write_remainder
+from toonygrad.codegen.cuda_functions import quotient, square_root, write_remainder
 from toonygrad.errors import CompileError
 from toonygrad.runtime.cuda_compile import compile_ptx
 
@@ -287,6 +287,91 @@ def test_what_is_not_of_the_dialect_is_refused() -> None:
         compile_ptx("def k(out1):\n    out1[0] = float32(1.0)\n", "k", pointer)
 
 
+def engine_of(module: ir.Module) -> Any:
+    """The module compiled for this processor."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    return engine
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_square_roots_are_rounded(off: int) -> None:
+    """Its LLVM code here on this processor, from reciprocal roots that are off by a bit."""
+    module = ir.Module("root")
+    module.triple = llvm.get_process_triple()
+    single, word = ir.FloatType(), ir.IntType(32)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [single.as_pointer()]), "root")
+    builder = ir.IRBuilder(function.append_basic_block())
+
+    def reciprocal(x: Any) -> Any:
+        sqrt = module.declare_intrinsic("llvm.sqrt", [single], ir.FunctionType(single, [single]))
+        bits = builder.bitcast(builder.fdiv(single(1.0), builder.call(sqrt, [x])), word)
+        return builder.bitcast(builder.add(bits, word(off)), single)
+
+    (place,) = function.args
+    builder.store(square_root(builder, builder.load(place), reciprocal), place)
+    builder.ret_void()
+    engine = engine_of(module)
+    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("root"))
+    generator = np.random.default_rng(4)
+    bits = generator.integers(0, 0x7F800000, 50_000, np.uint32)
+    squares = np.square(generator.integers(1 << 11, 1 << 12, 2000).astype(np.float32))
+    limits = np.finfo(np.float32)
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        -1.0,
+        limits.max,
+        limits.tiny,
+        limits.smallest_subnormal,
+    ]
+    near = np.float32(2.0**-100) * np.float32([1 - 2.0**-24, 1, 1 + 2.0**-23])
+    values = np.concatenate([bits.view(np.float32), squares, np.float32(special), near])
+    found = values.copy()
+    for k in range(found.size):
+        native(found.ctypes.data + 4 * k)
+    with np.errstate(invalid="ignore"):
+        assert_array_equal(found, np.sqrt(values))
+    assert np.signbit(found[values == 0]).tolist() == np.signbit(values[values == 0]).tolist()
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_ordinary_quotients_are_rounded(off: int) -> None:
+    """The same, of reciprocals that are off by a bit."""
+    module = ir.Module("quotient")
+    module.triple = llvm.get_process_triple()
+    single, word = ir.FloatType(), ir.IntType(32)
+    function = ir.Function(module, ir.FunctionType(single, [single, single]), "quotient")
+    builder = ir.IRBuilder(function.append_basic_block())
+
+    def reciprocal(y: Any) -> Any:
+        bits = builder.bitcast(builder.fdiv(single(1.0), y), word)
+        return builder.bitcast(builder.add(bits, word(off)), single)
+
+    builder.ret(quotient(builder, *function.args, reciprocal))
+    engine = engine_of(module)
+    kind = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float, ctypes.c_float)
+    native = kind(engine.get_function_address("quotient"))
+    generator = np.random.default_rng(5)
+    signs = generator.choice(np.float32([-1, 1]), (2, 50_000))
+    x, y = (signs * np.exp2(generator.uniform(-60, 60, (2, 50_000)))).astype(np.float32)
+    # Quotients near the middle between two numbers.
+    y[:25_000] = np.float32(1) + generator.integers(0, 1 << 23, 25_000).astype(np.float32) * np.float32(
+        2.0**-23
+    )
+    middle = (generator.integers(1 << 24, 1 << 25, 25_000) | 1) * 2.0**-24
+    x[:25_000] = (middle * y[:25_000]).astype(np.float32)
+    found = np.array([native(a, b) for a, b in zip(x.tolist(), y.tolist())], np.float32)
+    assert_array_equal(found, x / y)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_remainder_of_floats_is_exact(dtype: str) -> None:
     """Its LLVM code is the same on any processor: here on this one."""
@@ -295,11 +380,7 @@ def test_the_remainder_of_floats_is_exact(dtype: str) -> None:
     double = ir.DoubleType()
     function = ir.Function(module, ir.FunctionType(double, [double, double]), "remainder")
     write_remainder(function)
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
-    engine.finalize_object()
+    engine = engine_of(module)
     kind = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_double)
     native = kind(engine.get_function_address("remainder"))
     limits = np.finfo(dtype)

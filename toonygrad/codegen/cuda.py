@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from toonygrad.codegen import cpu
 from toonygrad.codegen.cpu import PRIMITIVES, numba_kind
+from toonygrad.codegen.cuda_functions import quotient, square_root, write_remainder
 
 __all__ = ["DEVICE_WORDS", "VECTOR_BYTES", "Word", "device_namespace", "register"]
 
@@ -344,61 +345,45 @@ def _lower_remainder(context: Any, builder: Any, signature: Any, operands: Seque
     return builder.fptrunc(builder.call(function, wide), operands[0].type)  # exact: it has no more digits
 
 
-def write_remainder(function: Any) -> None:
-    """Long division with digits of 40 bits: what each leaves is less than a multiple of `b` that divides it,
-    and so is exact.
+# -- roots and quotients -------------------------------------------------------------------------------------
 
-    A quotient may be rounded up to the next integer, which leaves a negative rest; one multiple mends it.
-    """
+
+def sqrt(x: Any) -> Any:
+    """As the CPU's word; of float32 without a branch."""
+    return cpu.sqrt(x)
+
+
+def _sqrt_type(operands: Sequence[Any]) -> Any:
+    return operands[0] if len(operands) == 1 and numba_kind(operands[0]) == "f" else None
+
+
+def _lower_sqrt(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
     from llvmlite import ir
 
-    double = ir.DoubleType()
-    a, b = function.args
+    if signature.return_type.bitwidth != 32:
+        return cpu.lower_uniform(PRIMITIVES["sqrt"], builder, operands, signature)
+    single = ir.FloatType()
+    approximation = _intrinsic(builder, "llvm.nvvm.rsqrt.approx.ftz.f", single, [single])
+    return square_root(builder, operands[0], lambda x: builder.call(approximation, [x]))
 
-    def call(name: str, *values: Any) -> Any:
-        kind = ir.FunctionType(double, [double] * len(values))
-        return builder.call(builder.module.declare_intrinsic(name, [double], kind), values)
 
-    names = ("entry", "ordinary", "up", "down", "next", "done")
-    entry, ordinary, up, down, following, done = (function.append_basic_block(name) for name in names)
-    builder = ir.IRBuilder(entry)
-    rest, divisor = call("llvm.fabs", a), call("llvm.fabs", b)
-    infinite = double(float("inf"))
-    defined = builder.and_(
-        builder.fcmp_ordered(">", divisor, double(0.0)), builder.fcmp_ordered("<", rest, infinite)
-    )
-    product = builder.fmul(a, b)
-    undefined = builder.fdiv(product, product)  # NaN, as is the product where an operand is
-    undefined = builder.select(
-        builder.fcmp_unordered("uno", undefined, undefined), undefined, double(float("nan"))
-    )
-    builder.cbranch(defined, ordinary, done)
-    builder.position_at_end(ordinary)
-    builder.cbranch(builder.fcmp_ordered("<", rest, divisor), done, up)
-    builder.position_at_end(up)
-    step = builder.phi(double)
-    larger = builder.fmul(step, double(2.0**40))
-    step.add_incoming(divisor, ordinary)
-    step.add_incoming(larger, up)
-    builder.cbranch(builder.fcmp_ordered("<=", larger, rest), up, down)
-    builder.position_at_end(down)
-    multiple, left = builder.phi(double), builder.phi(double)
-    digit = call("llvm.trunc", builder.fdiv(left, multiple))
-    less = call("llvm.fma", builder.fneg(digit), multiple, left)
-    negative = builder.fcmp_ordered("<", less, double(0.0))
-    less = builder.select(negative, builder.fadd(less, multiple), less)
-    builder.cbranch(builder.fcmp_ordered("==", multiple, divisor), done, following)
-    builder.position_at_end(following)
-    smaller = builder.fmul(multiple, double(2.0**-40))
-    builder.branch(down)
-    for phi, first, again in ((multiple, step, smaller), (left, rest, less)):
-        phi.add_incoming(first, up)
-        phi.add_incoming(again, following)
-    builder.position_at_end(done)
-    result = builder.phi(double)
-    for value, block in ((undefined, entry), (rest, ordinary), (less, down)):
-        result.add_incoming(value, block)
-    builder.ret(call("llvm.copysign", result, a))
+def ordinary_quotient(x: Any, y: Any) -> Any:
+    """x / y of float32 that are no zeros and far from the ends of the range."""
+    return x / y
+
+
+def _quotient_type(operands: Sequence[Any]) -> Any:
+    from numba import types
+
+    return types.float32 if tuple(operands) == (types.float32,) * 2 else None
+
+
+def _lower_quotient(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
+    from llvmlite import ir
+
+    single = ir.FloatType()
+    approximation = _intrinsic(builder, "llvm.nvvm.rcp.approx.ftz.f", single, [single])
+    return quotient(builder, *operands, lambda y: builder.call(approximation, [y]))
 
 
 # -- the bits of floats --------------------------------------------------------------------------------------
@@ -505,6 +490,8 @@ DEVICE_WORDS: Mapping[str, Word] = {
         _lower_resident,
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
+    "sqrt": Word(sqrt, _sqrt_type, _lower_sqrt),
+    "ordinary_quotient": Word(ordinary_quotient, _quotient_type, _lower_quotient),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),
     "bits_of_float32": _bits_word("bits_of_float32", "mov.b32", "=r,f"),
     "bits_of_float64": _bits_word("bits_of_float64", "mov.b64", "=l,d"),

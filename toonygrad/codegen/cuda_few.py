@@ -7,24 +7,39 @@ cuda_reductions.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import WARP
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadNest, blocks, only_if, thread, times, unrolled
 from toonygrad.codegen.cuda_reductions import ThreadReducing, Total
-from toonygrad.codegen.loops import ZERO, assign, loop, quotient, range_, variable
+from toonygrad.codegen.loops import (
+    FAST,
+    SLOW,
+    ZERO,
+    assign,
+    guard_conditions,
+    loop,
+    quotient,
+    range_,
+    rewritten,
+    variable,
+)
 from toonygrad.codegen.lower import Body
-from toonygrad.codegen.reductions import largest, ranges_of
+from toonygrad.codegen.reductions import accumulator_dtype, largest, ranges_of
 from toonygrad.schedule.trace import FEW_RESULTS
-from toonygrad.uop.node import UOp, toposort
+from toonygrad.uop.node import UOp, substitute, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
 
 # Most threads of a block, elements that each works on together, and at least altogether. Rows of results
 # that it has, since what is read along a row serves all of them.
 THREADS, TOGETHER, LEAST, ROWS = 128, 4, 4, 2
+# The powers of two between whose inverses and which float32 is divided without a look at each quotient.
+ORDINARY = 60
 # Blocks that fill a GPU without chunks, and elements of a chunk at least.
 ENOUGH_BLOCKS, CHUNK = 528, 4096
 
@@ -58,6 +73,21 @@ def _shared(
     }
 
 
+def _with_ordinary_quotients(body: Body) -> Body:
+    """`body` with quotients of float32 that are guarded, so that a branch serves several of them."""
+    made: dict[UOp, UOp] = {}
+    for node in toposort(*(reduce.src[0] for reduce in body.reduces)):
+        if node.op is Ops.DIV and node.dtype == dtypes.float32:
+            x, y = substitute(node.src, made)
+            least, most = (UOp.const(2.0**power, node.dtype) for power in (-ORDINARY, ORDINARY))
+            fits = [condition for each in (abs(x), abs(y)) for condition in (least <= each, each <= most)]
+            quick = UOp.new(Ops.ORDINARY_QUOTIENT, (x, y))
+            made[node] = UOp.new(Ops.GUARDED, (quick, x / y, functools.reduce(operator.and_, fits)))
+    values = substitute((store.value for store in body.stores), made)
+    stores = tuple(replace(store, value=v) for store, v in zip(body.stores, values, strict=True))
+    return replace(body, stores=stores)
+
+
 @dataclass
 class ThreadFew(ThreadReducing):
     """Threads along x share out what is reduced; each has all results along `few`, of some rows.
@@ -79,7 +109,7 @@ class ThreadFew(ThreadReducing):
 
     def nest(self) -> ThreadNest:
         """What the threads do."""
-        body = self.body
+        self.body = body = _with_ordinary_quotients(self.body)
         extents, over = body.extents, body.reduces[0].src[1:]
         others = [a for a in body.outer if a is not self.few]
         count = size_of([extents[a] for a in others])
@@ -107,11 +137,11 @@ class ThreadFew(ThreadReducing):
     # -- choices ---------------------------------------------------------------------------------------------
 
     def _is_tiled(self, row: UOp) -> bool:
-        """Whether rows read the same memory along what is reduced, and nothing must be looked at twice."""
+        """Whether rows read the same memory along what is reduced."""
         (over,) = {node.src[1:] for node in self.body.reduces}
         order = toposort(*(node.src[0] for node in self.body.reduces))
         reads = [n for n in order if n.op is Ops.ACCESS and not set(over).isdisjoint(n.src)]
-        return not self._guards() and any(row not in node.src for node in reads)
+        return any(row not in node.src for node in reads)
 
     def _chunk_length(self, over: Sequence[UOp], many: int) -> int:
         """How far along the slowest reduced range a chunk reaches; 0 where it isn't split."""
@@ -183,50 +213,69 @@ class ThreadFew(ThreadReducing):
         return [*self._for_each(row, result, starts), *statements]
 
     def _along(self, last: UOp, start: UOp, stop: UOp) -> list[UOp]:
-        """Statements for one range: some elements together, float32 added up in float32, then the rest."""
+        """Statements for one range: some elements together, then the rest one by one."""
         apart, k, begin = thread("threads_x"), variable("k"), variable("begin")
         self.atoms[last] = k
-        statements = [assign(begin, start + thread("thread_x"))]
-        if not self._guards():
-            trip, u, full, base = range_("trip"), range_("u"), variable("full"), variable("base")
-            parts = {node: self._part(node) for node in self.body.reduces}
-            starts, ends = self._around(parts)
-            added = [assign(k, base + u * apart), *self._added(parts)]
-            group = apart * TOGETHER
-            inside = [assign(base, begin + trip * group), *starts, unrolled(u, TOGETHER, added), *ends]
-            statements += [
-                assign(full, quotient(stop - start, group)),
-                loop(trip, ZERO, full, inside),
-                assign(begin, begin + full * group),
-            ]
+        trip, full, base, group = range_("trip"), variable("full"), variable("base"), apart * TOGETHER
         rest = range_("rest")
+        one = [assign(k, begin + rest * apart), *self._added(self.arrays, self.guarded)]
         trips = quotient((stop - begin + (apart - 1)).alu(Ops.MAXIMUM, 0), apart)
-        added = [assign(k, begin + rest * apart), *self._added(self.arrays)]
-        return [*statements, loop(rest, ZERO, trips, added)]
+        return [
+            assign(begin, start + thread("thread_x")),
+            assign(full, quotient(stop - start, group)),
+            loop(trip, ZERO, full, [assign(base, begin + trip * group), *self._together(base, k)]),
+            assign(begin, begin + full * group),
+            loop(rest, ZERO, trips, one),
+        ]
 
-    def _guards(self) -> bool:
-        order = toposort(*(node.src[0] for node in self.body.reduces))
-        return any(node.op is Ops.GUARDED for node in order)
-
-    def _part(self, node: UOp) -> list[UOp]:
-        """What some elements are accumulated in."""
-        if node.arg is not Ops.ADD or node.dtype != dtypes.float32:
-            return self.arrays[node]
-        return self._scratch("part", Total(node.arg, variable("part", node.dtype), None))
-
-    def _around(self, parts: dict[UOp, list[UOp]]) -> tuple[list[UOp], list[UOp]]:
-        """Statements before and after some elements, which take the parts into the totals."""
+    def _together(self, base: UOp, k: UOp) -> list[UOp]:
+        """Statements that take in some elements: float32 is added up in float32, and where a guard fails for
+        any of them, all are computed once more.
+        """
+        u, again, ordinary = range_("u"), range_("again"), variable(self.name("ordinary"), dtypes.bool_)
+        parts = {node: self._scratch("part", self._part(node)) for node in self.body.reduces}
         row, result, place = self._places()
-        starts, ends = [], []
-        for node, arrays in parts.items():
-            if arrays is not self.arrays[node]:
-                part = self._total(node, arrays, place)
-                starts += part.starts()
-                ends += self._total(node, self.arrays[node], place).add(part.value)
-        return self._for_each(row, result, starts), self._for_each(row, result, ends)
+        part = {node: self._total(node, arrays, place) for node, arrays in parts.items()}
+        starts = self._for_each(row, result, [start for each in part.values() for start in each.starts()])
+        ends = [
+            end
+            for node, each in part.items()
+            for end in self._total(node, self.arrays[node], place).add(each.value)
+        ]
+        ends = self._for_each(row, result, ends)
+        guarded = False
 
-    def _added(self, arrays: dict[UOp, list[UOp]]) -> list[UOp]:
-        """Statements that take in an element: what the results share first."""
+        def checked(statements: Sequence[UOp]) -> list[UOp]:
+            nonlocal guarded
+            conditions = guard_conditions(statements)
+            if not conditions:
+                return list(statements)
+            guarded = True
+            check = assign(ordinary, functools.reduce(operator.and_, conditions, ordinary))
+            return [*rewritten(statements, FAST), check]
+
+        def slowly(statements: Sequence[UOp]) -> list[UOp]:
+            return rewritten(statements, SLOW)
+
+        fast = [assign(k, base + u * thread("threads_x")), *self._added(parts, checked)]
+        fast = [*starts, unrolled(u, TOGETHER, fast)]
+        if not guarded:
+            return [*fast, *ends]
+        slow = [assign(k, base + again * thread("threads_x")), *self._added(parts, slowly)]
+        slow = [*starts, loop(again, ZERO, UOp.const(TOGETHER, dtypes.INDEX), slow), *ends]
+        true = UOp.const(True, dtypes.bool_)
+        return [assign(ordinary, true), *fast, only_if(ordinary, ends), only_if(~ordinary, slow)]
+
+    def _part(self, node: UOp) -> Total:
+        """What some elements are accumulated in."""
+        summed = node.arg is Ops.ADD and node.dtype == dtypes.float32
+        dtype = node.dtype if summed else accumulator_dtype(node.arg, node.dtype)
+        return Total(node.arg, variable("part", dtype), None)
+
+    def _added(
+        self, arrays: Mapping[UOp, Sequence[UOp]], way: Callable[[Sequence[UOp]], list[UOp]]
+    ) -> list[UOp]:
+        """Statements that take in an element, what the results share first; `way` says how guards are met."""
         row, result, place = self._places()
         self._stand_at(row, result)
         roots = [node.src[0] for node in self.body.reduces]
@@ -234,7 +283,10 @@ class ThreadFew(ThreadReducing):
         ranges = ranges_of(order)
         shared = largest(order, _shared(order, ranges, self.few, self.body.reduces[0].src[1:]), roots)
         held = [variable(self.name("alike"), node.dtype) for node in shared]
-        before = [assign(*pair) for pair in zip(held, self.concrete(*shared), strict=True)]
+        before = way([assign(*pair) for pair in zip(held, self.concrete(*shared), strict=True)])
+        if any(statement.op is Ops.IF for statement in before):
+            # A local has a value whatever holds.
+            before = [*(assign(each, UOp.const(0, each.dtype)) for each in held), *before]
         results = dict(self.results)
         self.results.update(zip(shared, held, strict=True))
         added = [
@@ -243,8 +295,8 @@ class ThreadFew(ThreadReducing):
             for statement in self._total(node, arrays[node], place).add(value)
         ]
         self.results = results
-        inside = unrolled(result, self.body.extents[self.few], self.guarded(added))
-        return [unrolled(row, self.rows, [*self.guarded(before), inside])]
+        inside = unrolled(result, self.body.extents[self.few], way(added))
+        return [unrolled(row, self.rows, [*before, inside])]
 
     # -- results ---------------------------------------------------------------------------------------------
 

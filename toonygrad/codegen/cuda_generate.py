@@ -70,13 +70,25 @@ def generate_cuda(kernel: Kernel, vectors: bool = True) -> CudaSource | None:
     """
     if settings.debug:
         verify(KERNEL, [output.value for output in kernel.outputs])
-    body = in_one_pass(lower(kernel))
+    lowered = lower(kernel)
+    body = in_one_pass(lowered)
     if settings.debug:
         verify(LOWERED, [part for store in body.stores for part in (store.index, store.value)])
-    nest = thread_nest(body, vectors)
-    if nest is None:
+    nest = _searching(lowered, vectors) or thread_nest(body, vectors)
+    return None if nest is None else _source(nest)
+
+
+def _searching(body: Body, vectors: bool) -> ThreadNest | None:
+    """What threads do that hold a row and look through it for the place of an extreme, which takes less than
+    a key for each element; None for other kernels.
+    """
+    if 0 in body.extents.values() or not body.reduces:
         return None
-    return _source(nest)
+    rows = ThreadRows(in_one_pass(body, places=False), vectors=vectors)
+    if not rows.seeks or runs_along_columns(rows.body):
+        return None
+    nest = rows.nest()
+    return nest if rows.holds else None
 
 
 def _source(nest: ThreadNest) -> CudaSource:

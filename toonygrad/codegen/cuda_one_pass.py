@@ -26,14 +26,14 @@ _INT32 = 1 << 31
 _ALONG = frozenset({Ops.ACCESS, Ops.AFFINE, Ops.RANGE, Ops.CONST, Ops.NUMBER, Ops.SIZE})
 
 
-def in_one_pass(body: Body) -> Body:
-    """`body` with fewer reductions that wait for others."""
+def in_one_pass(body: Body, places: bool = True) -> Body:
+    """`body` with fewer reductions that wait for others; without `places`, those of extremes still wait."""
     body = _written_out(body)
     made: dict[UOp, UOp] = {}
     sizes = list(body.sizes)
     exact: set[UOp] = set()
     for node in body.reduces:
-        found = _place_of_extreme(node, body)
+        found = _place_of_extreme(node, body) if places else None
         if found is None:
             found = _squares_of_deviations(node, body, sizes, exact)
         if found is not None:
@@ -78,23 +78,10 @@ def _place_of_extreme(node: UOp, body: Body) -> UOp | None:
                 largest = extreme.arg in (Ops.MAXIMUM, Ops.OR)
                 known = largest or extreme.arg in (Ops.MINIMUM, Ops.AND)
                 if known and condition is whole and element.dtype.itemsize <= 4:
-                    key = key_of(_ordered(element, largest), place)
+                    key = _ordered(element, largest) * _PLACES + place
                     found = UOp.new(Ops.REDUCE, (key, *over), Ops.MINIMUM)
                     return found & (_PLACES - 1)
     return None
-
-
-def key_of(order: UOp, place: UOp) -> UOp:
-    """An int64 by which elements stand in an order, equal ones by their place."""
-    return order * _PLACES + place
-
-
-def parts_of_key(key: UOp) -> tuple[UOp, UOp] | None:
-    """The order, an int64 that int32 has, and the place of which a key is made; None where it isn't one."""
-    if key.op is not Ops.ADD or key.src[0].op is not Ops.MUL:
-        return None
-    (order, factor), place = key.src[0].src, key.src[1]
-    return (order, place) if factor is UOp.const(_PLACES, dtypes.INDEX) else None
 
 
 def _ordered(element: UOp, largest: bool) -> UOp:

@@ -1,6 +1,6 @@
 """How threads accumulate, and how those that share a result combine what they have.
 
-Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py and cuda_columns.py stand
+Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py, cuda_columns.py and cuda_few.py stand
 on this room.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import WARP
 from toonygrad.codegen.cuda_loops import TEMPORARY, ThreadBuilder, ThreadNest, only_if, thread
-from toonygrad.codegen.cuda_one_pass import key_of, parts_of_key
 from toonygrad.codegen.loops import assign, quotient, variable
 from toonygrad.codegen.reductions import Reducing, accumulator_dtype, identity, joined, with_lost
 from toonygrad.uop.node import UOp, substitute
@@ -50,44 +49,9 @@ class Total:
         before = self.lost if lost is None else self.lost + lost
         return [put(self.lost, before + rest), put(self.value, grown)]
 
-    def ends(self) -> list[UOp]:
-        """The statements behind the last value."""
-        return []
-
     @property
     def result(self) -> UOp:
         return self.value if self.lost is None else with_lost(self.value, self.lost)
-
-
-@dataclass
-class KeyTotal(Total):
-    """The least of keys (cuda_one_pass.py) that come in the order of their places, in 32 bits: the order of
-    the first element that stands before all others, and its place, both put together in the end.
-    """
-
-    order: UOp
-    place: UOp
-
-    def starts(self) -> list[UOp]:
-        # Where no element's order is less than that, the first one is sought.
-        last = identity(Ops.MINIMUM, self.order.dtype)
-        return [assign(self.order, last), assign(self.place, UOp.const(0, self.place.dtype))]
-
-    def add(self, value: UOp, lost: UOp | None = None) -> list[UOp]:
-        parts = parts_of_key(value)
-        assert parts is not None
-        order, place = parts[0].cast(self.order.dtype), parts[1].cast(self.place.dtype)
-        before = order < self.order
-        return [
-            assign(self.place, before.where(place, self.place)),
-            assign(self.order, self.order.alu(Ops.MINIMUM, order)),
-        ]
-
-    def ends(self) -> list[UOp]:
-        """The statements behind the last value."""
-        return [
-            assign(self.value, key_of(self.order.cast(self.value.dtype), self.place.cast(self.value.dtype)))
-        ]
 
 
 @dataclass

@@ -22,11 +22,10 @@ from toonygrad.codegen.cuda_loops import (
     times,
     unrolled,
 )
-from toonygrad.codegen.cuda_one_pass import parts_of_key
-from toonygrad.codegen.cuda_reductions import KeyTotal, ThreadReducing, Total
+from toonygrad.codegen.cuda_reductions import ThreadReducing, Total
 from toonygrad.codegen.loops import ZERO, assign, loop, quotient, range_, variable
 from toonygrad.codegen.lower import Store
-from toonygrad.codegen.rows import Rows
+from toonygrad.codegen.rows import Rows, searches
 from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import size_of
@@ -35,8 +34,8 @@ from toonygrad.uop.shape import size_of
 # 256 threads, of which several share a multiprocessor, wait less for one another. The same where elements
 # come singly, which takes more registers for places; and the bytes of registers for all that is held.
 HELD, HELD_SINGLY, HELD_BYTES = ((16, 256), (32, 512), (16, 512)), ((16, 512), (32, 512)), 256
-# And of rows so short that one thread has them.
-HELD_ALONE = ((4, 1), (8, 1))
+# And of rows so short, points in space and colours, that one thread has them.
+HELD_ALONE = ((4, 1),)
 # Of longer rows a thread reads so many pieces before it works on them.
 AHEAD = 4
 # Elements of one chunk of a split reduction, and the rows that fill a GPU without splitting.
@@ -95,6 +94,11 @@ class ThreadRows(ThreadReducing, Rows):
     inside: UOp | None = None
     aligned: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def seeks(self) -> bool:
+        """Whether places of extremes are looked for along rows."""
+        return bool(searches(self.stages()))
+
     def nest(self) -> ThreadNest:
         """What the threads do."""
         body = self.body
@@ -119,15 +123,21 @@ class ThreadRows(ThreadReducing, Rows):
             begin, end = (place.alu(Ops.MINIMUM, count) for place in (chunk * size, start + size))
             statements += [assign(chunk, thread("block_x")), assign(start, begin), assign(stop, end)]
             bounds = (start, stop)
+        # What a row holds is looked through for an extreme's place by those threads that have met it.
+        sought, own = (searches(stages) if self.holds else {}), {}
         for stage in stages:
             over = stage[0].src[1:]
             here = [s for s in waiting if self._along(s.index) == set(over) and self._known(s)]
             waiting = [store for store in waiting if store not in here]
             computed = toposort(*stage)
             kept = [value for value in drafts if value in computed and value not in self.held and self.holds]
-            totals = {node: self._own_total(node) for node in stage}
+            totals = {node: self.total(node) for node in stage}
             statements += [start for total in totals.values() for start in total.starts()]
-            statements += self._walk(over, bounds, Work(totals, here, kept))
+            walk = self._walk(over, bounds, Work(totals, here, kept))
+            (extreme,) = [sought.get(node) for node in stage] if len(stage) == 1 else [None]
+            statements += walk if extreme is None else [self._if_found(own[extreme], extreme, walk)]
+            own |= {node: variable(self.name("own"), node.dtype) for node in stage if node in sought.values()}
+            statements += [assign(own[node], totals[node].value) for node in stage if node in own]
             statements += self._finished(totals)
         together: dict[tuple[UOp, ...], list[Store]] = {}
         for store in waiting:
@@ -232,14 +242,19 @@ class ThreadRows(ThreadReducing, Rows):
 
     def _finished(self, totals: Mapping[UOp, Total]) -> list[UOp]:
         """Statements after a walk: all threads of a row get its totals."""
-        statements = [end for total in totals.values() for end in total.ends()]
-        statements += self.combined([Total(t.op, t.value, t.lost) for t in totals.values()])
+        statements = self.combined(list(totals.values()))
         for node, total in totals.items():
             result = variable(self.name("result"), total.value.dtype)
             statements.append(assign(result, total.result))
             self.accumulated[node] = result
             self.results[node] = result.cast(node.dtype)
         return statements
+
+    def _if_found(self, own: UOp, extreme: UOp, statements: Sequence[UOp]) -> UOp:
+        """The statement that a thread runs others by whose `own` extreme is the row's."""
+        found = own.eq(self.results[extreme])
+        # NaN is the row's where any thread has one.
+        return only_if(found | own.ne(own) if own.dtype in dtypes.REAL_FLOATING else found, statements)
 
     def _results(self, chunk: UOp | None, rows: int) -> list[UOp]:
         """Statements by which one thread stores what a row, or a chunk of one, has one of."""
@@ -255,18 +270,6 @@ class ThreadRows(ThreadReducing, Rows):
         )
 
     # -- walking along a row ---------------------------------------------------------------------------------
-
-    def _own_total(self, node: UOp) -> Total:
-        """What a thread accumulates of a REDUCE, whose elements it meets in the order of their places."""
-        total, key = self.total(node), parts_of_key(node.src[0])
-        if key is None or key[1].op is not Ops.AFFINE:
-            return total
-        places = _steps(key[1])
-        steps = [places.get(a, 0) for a in node.src[1:]]
-        if sorted(steps, reverse=True) != steps:
-            return total
-        order = variable(self.name("order"), dtypes.int32)
-        return KeyTotal(total.op, total.value, None, order, variable(self.name("place"), dtypes.uint32))
 
     def _count(self, over: UOp) -> UOp:
         number = list(self.body.extents).index(over)

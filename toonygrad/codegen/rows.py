@@ -55,7 +55,7 @@ class Rows(Reducing):
         drafts = self._drafts(waiting, stages)
         # Searches for extremes, and for each extreme the first block of its row that has it.
         long = body.extents[stages[-1][0].src[-1]] > SUM_BLOCK
-        self._sought = _searches(stages) if long and not chunks else {}
+        self._sought = searches(stages) if long and not chunks else {}
         self._places: dict[UOp, UOp] = {}
         for stage in stages:
             over = stage[0].src[1:]
@@ -227,7 +227,7 @@ class Rows(Reducing):
         return [loop(block, ZERO, pieces(length, size), statements)]
 
 
-def _searches(stages: Sequence[Sequence[UOp]]) -> dict[UOp, UOp]:
+def searches(stages: Sequence[Sequence[UOp]]) -> dict[UOp, UOp]:
     """For each REDUCE that looks for the first place of a row's extreme, as argmax does, the REDUCE of that.
 
     Its form is the minimum of where(value == extreme, place, length), NaN being equal to NaN.

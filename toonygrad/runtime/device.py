@@ -108,6 +108,11 @@ class Checks:
         return self._words if self._checks == checks else None
 
     @property
+    def words(self) -> DeviceBuffer | None:
+        """The numbers, int64, if nobody has looked yet."""
+        return self._words
+
+    @property
     def passed(self) -> bool:
         """Whether somebody has looked, and all was well."""
         return self._words is None and self.error is None

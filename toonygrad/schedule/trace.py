@@ -455,9 +455,12 @@ class Trace:
                 return "its result is read at other places than its rows"
             rows += _in_order(index)
         threads = self.threads
-        within = not set(rows) <= set(self.domain) and all(a.op is Ops.RANGE for a in rows)
-        if threads is not None and within and size_of([node.src[0].shape[a] for a in node.arg[1]]) <= SHORT:
-            return self._unfit_for_repetition(set(rows))
+        if threads is not None and size_of([node.src[0].shape[axis] for axis in node.arg[1]]) <= SHORT:
+            # Within another reduction, of which it depends on all ranges.
+            within = {a for a in rows if a not in self.domain}
+            over = {a.arg[:2] for a in within if a.op is Ops.RANGE}
+            if within and within == {a for a in self.extents if a.op is Ops.RANGE and a.arg[:2] in over}:
+                return self._unfit_for_repetition(set(rows))
         beside = threads is not None and node in threads.beside
         # To one value: threads can share it out in the kernel that stores what comes of it.
         own = threads is not None and not self.domain and (self.outer is None or beside)
