@@ -216,9 +216,9 @@ def singular(
     """Singular values of matrices with at least as many columns as rows; of the longer side's vectors those
     of `job` ("A"ll, "S"ome, "N"one) as rows, and those of the shorter side.
 
-    By polar decomposition where the last parameter says by what part of the greatest singular value all may be
-    wrong. There, and where `is_rotated` says so, the shorter side's are conjugates as rows; where that says so,
-    all of the longer side's are there.
+    By polar decomposition where the last parameter says by what part of the greatest singular value all may
+    be wrong. There, and where `is_rotated` says so, the shorter side's are conjugates as rows; in the latter
+    case all of the longer side's are there.
     """
     call, job, precision = parameters
     matrices = _copied(sources[0])
