@@ -37,7 +37,6 @@ MOST_BATCHED, MOST_ROTATED = 256, 32
 # The smallest matrices whose singular values come by polar decomposition; smaller ones gain little.
 LEAST_POLAR = 64
 
-
 # Systems up to this size are solved straight rather than transposed: 0.39 ms beside 0.45 for 512 equations in
 # double precision, 8.1 beside 5.9 for 8192 in single precision.
 MOST_STRAIGHT = 2048
@@ -155,16 +154,15 @@ def solved(
         many = size_of(factors.shape[:-2])
         device.asked(blas.solve, dtype, *given, many)
     else:
-        every = zip(_addresses(factors), _addresses(pivots, 1), _addresses(result))
         word, library = device.allocate((1,), WORD), _opened(device, Cusolver)
+        solve = library.solve_large
         if size * max(size, rows) <= _MOST_NARROW:
-            narrow = device.allocate(pivots.shape, WORD)
             low = layout_of(device, WORD, pivots.shape, pivots.strides)  # the least half comes first
-            copy_into(narrow, DeviceBuffer(low, pivots.memory, pivots.address))
-            every = zip(_addresses(factors), _addresses(narrow, 1), _addresses(result))
-            device.asked(library.solve, dtype, form, (size, rows), list(every), word)
-        else:
-            device.asked(library.solve_large, dtype, form, (size, rows), list(every), word)
+            wide, pivots = pivots, device.allocate(pivots.shape, WORD)
+            copy_into(pivots, DeviceBuffer(low, wide.memory, wide.address))
+            solve = library.solve
+        every = list(zip(_addresses(factors), _addresses(pivots, 1), _addresses(result)))
+        device.asked(solve, dtype, form, (size, rows), every, word)
     if call is None:
         return None
     diagonals = device.allocate(pivots.shape, dtype)
