@@ -457,7 +457,6 @@ class Device:
                 driver.use(self.number)
                 driver.copy_from(*to, source.number, buffer.address, buffer.nbytes)
                 # The source may be given back and written to by its own stream at once.
-                driver.use(source.number)
                 driver.wait_for(source.number, stream)
         result.checks = buffer.checks
         return result
