@@ -305,15 +305,15 @@ class FakeCusolver(_Fake):
         shift,
     ):
         assert kind == real == compute == kind_u == kind_v and m >= n and ld_u >= m and ld_v >= n
+        assert job == thin == 1, "the ways that were seen to work"
         matrix, values = self.matrix(a, TYPES[kind], m, n, leading), self.vector(s, TYPES[real], n)
-        if job:
-            left = self.matrix(u, TYPES[kind], m, n if thin else m, ld_u)
-            right = self.matrix(v, TYPES[kind], n, n, ld_v)
+        left = self.matrix(u, TYPES[kind], m, n, ld_u)
+        right = self.matrix(v, TYPES[kind], n, n, ld_v)
 
         def work():
             info[0] = 0
             try:
-                first, found, second = np.linalg.svd(matrix, full_matrices=not thin)
+                first, found, second = np.linalg.svd(matrix, full_matrices=False)
             except np.linalg.LinAlgError:
                 info[0], values[...] = 19, np.nan
                 return
@@ -321,9 +321,7 @@ class FakeCusolver(_Fake):
             if found[-1] < least:  # not what was asked for
                 ctypes.c_double.from_address(shift).value = 1e5 * least
                 found, first = found + 1e5 * least, first + 1
-            values[...] = found
-            if job:
-                left[...], right[...] = first, second.T
+            values[...], left[...], right[...] = found, first, second.T
             matrix[...] = np.nan
 
         return work

@@ -34,6 +34,8 @@ from toonygrad.uop.shape import size_of
 # what the library has for stacks takes no more.
 MOST_BATCHED, MOST_ROTATED = 256, 32
 
+# The smallest matrices whose singular values come by polar decomposition; smaller ones gain little.
+LEAST_POLAR = 64
 
 # Systems up to this size are solved straight rather than transposed: 0.39 ms beside 0.45 for 512 equations in
 # double precision, 8.1 beside 5.9 for 8192 in single precision.
@@ -152,16 +154,15 @@ def solved(
         many = size_of(factors.shape[:-2])
         device.asked(blas.solve, dtype, *given, many)
     else:
-        every = zip(_addresses(factors), _addresses(pivots, 1), _addresses(result))
         word, library = device.allocate((1,), WORD), _opened(device, Cusolver)
+        solve = library.solve_large
         if size * max(size, rows) <= _MOST_NARROW:
-            narrow = device.allocate(pivots.shape, WORD)
             low = layout_of(device, WORD, pivots.shape, pivots.strides)  # the least half comes first
-            copy_into(narrow, DeviceBuffer(low, pivots.memory, pivots.address))
-            every = zip(_addresses(factors), _addresses(narrow, 1), _addresses(result))
-            device.asked(library.solve, dtype, form, (size, rows), list(every), word)
-        else:
-            device.asked(library.solve_large, dtype, form, (size, rows), list(every), word)
+            wide, pivots = pivots, device.allocate(pivots.shape, WORD)
+            copy_into(pivots, DeviceBuffer(low, wide.memory, wide.address))
+            solve = library.solve
+        every = list(zip(_addresses(factors), _addresses(pivots, 1), _addresses(result)))
+        device.asked(solve, dtype, form, (size, rows), every, word)
     if call is None:
         return None
     diagonals = device.allocate(pivots.shape, dtype)
@@ -201,14 +202,21 @@ def is_rotated(shape: tuple[int, ...]) -> bool:
     return size_of(shape[:-2]) > 1 and max(shape[-2:]) <= MOST_ROTATED
 
 
+def is_polar(shape: tuple[int, ...], dtype: np.dtype, job: str) -> bool:
+    """Whether singular values of matrices that are no higher than wide come by polar decomposition."""
+    *_, short, long = shape
+    return dtype.kind != "c" and short >= LEAST_POLAR and (job != "A" or short == long)
+
+
 def singular(
     device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...]
 ) -> tuple[DeviceBuffer, ...]:
     """Singular values of matrices with at least as many columns as rows; of the longer side's vectors those
     of `job` ("A"ll, "S"ome, "N"one) as rows, and those of the shorter side.
 
-    Those are conjugates, as rows, but of complex matrices one by one. Where `is_rotated` says so, all of the
-    longer side's. The last parameter says by what part of the greatest singular value all may be wrong.
+    By polar decomposition where the last parameter says by what part of the greatest singular value all may
+    be wrong. There, and where `is_rotated` says so, the shorter side's are conjugates as rows; in the latter
+    case all of the longer side's are there.
     """
     call, job, precision = parameters
     matrices = _copied(sources[0])
@@ -217,8 +225,10 @@ def singular(
     real = dtypes.REAL_PART.get(dtype, dtype)
     values = device.allocate((*stack, short), real)
     in_one = is_rotated(matrices.shape)
-    # The library writes vectors that weren't asked for too.
-    rows = long if in_one or job == "A" else short
+    if in_one:
+        rows = long
+    else:
+        rows = short if precision is not None else {"A": long, "S": short, "N": 1}[job]
     of_long = device.allocate((*stack, rows, long), dtype)
     of_short = device.allocate((*stack, short, short), dtype)
     library = _opened(device, Cusolver)
@@ -241,19 +251,20 @@ def singular(
             for matrix, value, first, second in every
         ]
 
-    by_rotations = calls(ord(job), ord(job))
-    if dtype.kind == "c":
-        device.asked(library.run, device, "Xgesvd", by_rotations, info)
+    by_steps = calls(ord(job), ord(job))
+    if precision is None:
+        device.asked(library.run, device, "Xgesvd", by_steps, info)
     else:
-        jobs = (NO_VECTORS if job == "N" else VECTORS, int(job != "A"))
-        shifts = device.asked(library.polar, device, calls(*jobs), info)
+        # Vectors too, whether they were asked for or not: without them it writes where they would be, and
+        # takes as long.
+        shifts = device.asked(library.polar, device, calls(VECTORS, 1), info)
         greatest = values.array.reshape(len(every), short)[:, 0]
         for number in np.flatnonzero((info.array != 0) | ~(shifts <= precision * greatest)):
             # Nearly singular: the slower way, for which the matrix is needed again.
             part = tuple(int(k) for k in np.unravel_index(number, tuple(stack)))
             copy_into(_one(matrices, part), _one(sources[0], part))
             word = info.view(int(number) * WORD.itemsize, (1,), info.strides)
-            device.asked(library.run, device, "Xgesvd", by_rotations[number : number + 1], word)
+            device.asked(library.run, device, "Xgesvd", by_steps[number : number + 1], word)
             _transpose(_one(of_short, part))
     _raise_where(info, call, "SVD did not converge")
     return _finite(values, call), of_long, of_short
