@@ -1,7 +1,7 @@
 """How threads accumulate, and how those that share a result combine what they have.
 
-Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py, cuda_columns.py and cuda_few.py stand
-on this room.
+Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py, cuda_columns.py and
+cuda_few.py stand on this room.
 """
 
 from __future__ import annotations
