@@ -4,10 +4,12 @@ pytest imports this before any test. It may import nothing of toonygrad, whose s
 environment at import.
 """
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -68,6 +70,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if needing and not has_gpu():
         config.hook.pytest_deselected(items=needing)
         items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays() -> Iterator[None]:
+    """Tests that collect garbage, which are many, needn't look through what was there before them."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

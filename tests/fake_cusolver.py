@@ -101,6 +101,8 @@ class FakeCusolver(_Fake):
             whole = (P, INT, INT, INT, P, INT, P)
             self._bind("cusolverDn", f"{name}_bufferSize", (*whole, P), self._length)
             self._bind("cusolverDn", name, (*whole, P, INT, P), self._orthogonal(dtype))
+            kinds = (P, INT, INT, INT, P, INT, P, P, INT, P)
+            self._bind("cusolverDn", f"{letter}getrs", kinds, self._getrs_of(dtype))
             batched = f"{letter}potrfBatched"
             self._bind("cusolverDn", batched, (P, INT, INT, P, INT, P, INT), self._potrf_batched(dtype))
             rotated, whole = f"{letter}gesvdjBatched", (P, INT, INT, INT, P, INT, P, P, INT, P, INT)
@@ -166,6 +168,15 @@ class FakeCusolver(_Fake):
         order = self.vector(pivots, np.dtype(np.int64), n)
         self.vector(info, np.dtype(np.int32), 1)
         return lambda: _solve(factors, order, sides, form)
+
+    def _getrs_of(self, dtype: np.dtype) -> Callable[..., Any]:
+        def getrs(handle, form, n, count, a, leading, pivots, b, of_b, info):
+            factors, sides = self.matrix(a, dtype, n, n, leading), self.matrix(b, dtype, n, count, of_b)
+            order = self.vector(pivots, np.dtype(np.int32), n)
+            self.vector(info, np.dtype(np.int32), 1)
+            return lambda: _solve(factors, order, sides, form)
+
+        return getrs
 
     def _Xgeqrf(self, info, m, n, kind, a, leading, of_scales, scales, compute):
         assert kind == compute == of_scales

@@ -239,10 +239,13 @@ class FakeDriver(Driver):
         self.synchronize(number)
 
     def let_wait(self, number: int, stream: int) -> None:
+        assert number == self._thread.number  # an event is recorded in its own context
         self.waits.append(("lets wait", stream))
         self._order(number, stream - 1000)
 
     def wait_for(self, number: int, stream: int) -> None:
+        other = stream - 1000
+        assert self._thread.number == (other if 0 <= other < self.count() else number)
         self.waits.append(("waits for", stream))
         self._order(stream - 1000, number)
 

@@ -257,6 +257,25 @@ def test_unread_checks_do_not_pile_up(gpu):
             np.asarray(x)
 
 
+def test_values_that_indices_led_to_are_written_without_waiting(gpu):
+    host = np.arange(50.0)
+    x, k = on_gpu(host), on_gpu(np.array([3, 9, 3]))
+    synchronized = gpu.synchronized
+    for _ in range(4):
+        x[k] = x[k] + 1
+        host[[3, 9]] += 1
+    assert gpu.synchronized == synchronized
+    assert_array_equal(np.asarray(x), host)
+    y = on_gpu(np.arange(50.0))
+    y[k] = x[on_gpu(np.array([1, 50, 2]))]
+    memory = realized(y)
+    for _ in range(2):
+        with pytest.raises(IndexError, match=r"^__getitem__: an index is out of bounds for axis 0 with si"):
+            float(y[0])
+    memory.checks = ()
+    assert_array_equal(memory.array, np.arange(50.0))
+
+
 def test_keys_and_values_that_are_the_array_itself(gpu):
     host = np.array([3, 0, 2, 1, 4])
     x = on_gpu(host)
@@ -369,9 +388,9 @@ def test_ptx():
         cuda_scatter._filling(byte, 1, 3, True),
         cuda_scatter._filling(long, 2, 0, False),
         cuda_scatter._to_places(number, 2, 2),
-        cuda_scatter._looking((eight,), None, True),
-        cuda_scatter._looking((eight, byte), "last", False),
-        cuda_scatter._looking((long, four), "bits", True),
+        cuda_scatter._looking((eight,), None, True, True),
+        cuda_scatter._looking((eight, byte), "last", False, True),
+        cuda_scatter._looking((long, four), "bits", True, False),
         cuda_scatter._claiming((eight, four), four, False),
         cuda_scatter._claiming((short,), eight, True),
         cuda_scatter._writing(number, 1, (eight,), 1, 4, "all", True, True),
@@ -382,7 +401,7 @@ def test_ptx():
         assert kernel.name in compile_ptx(kernel.text, kernel.name, kernel.parameters)
     for kernel, words in (
         (cuda_scatter._claiming((eight,), four, True), "max.s32"),
-        (cuda_scatter._looking((eight,), "bits", False), "or.b32"),
+        (cuda_scatter._looking((eight,), "bits", False, False), "or.b32"),
     ):
         assert f"atom.global.{words}" in compile_ptx(kernel.text, kernel.name, kernel.parameters)
 

@@ -124,6 +124,16 @@ def test_solve(gpu, monkeypatch, sides, dtype, stack, batched):
     check_on_gpu(lambda: close(la.solve(on_gpu(x), on_gpu(y)), np.linalg.solve(x, y)))
 
 
+@pytest.mark.parametrize(("straight", "narrow"), [(0, 2**31), (2048, 0)])
+def test_solving_large_systems(gpu, cusolver, monkeypatch, straight, narrow):
+    monkeypatch.setattr(cuda_stacks, "MOST_STRAIGHT", straight)
+    monkeypatch.setattr(cuda_stacks, "_MOST_NARROW", narrow)
+    x, y = matrices(6, 5)[:5], matrices(3, 5, seed=1).T
+    close(la.solve(on_gpu(x), on_gpu(y)), np.linalg.solve(x, y))
+    close(la.inv(on_gpu(x)), np.linalg.inv(x))
+    assert cusolver.called == ["Xgetrf", "Dgetrs" if narrow else "Xgetrs"] * 2
+
+
 @TWO_DTYPES
 @STACKS
 @BATCHED

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 import toonygrad as xp
 from toonygrad import dtypes
+from toonygrad.codegen.cuda_lane_sort import lanes_source
 from toonygrad.runtime import cuda_sorting
+from toonygrad.runtime.cuda_compile import compile_ptx
 from toonygrad.runtime.cuda_libraries import open_library
 from toonygrad.runtime.cuda_sorting import Cub
 from toonygrad.runtime.driver import DeviceMemoryError
@@ -146,6 +148,13 @@ def test_lanes_of_several_warps(gpu, dtype):
             found, expected = getattr(xp, name)(there, **chosen), getattr(xp, name)(xp.asarray(x), **chosen)
             assert bits(found) == bits(expected)
     assert len(gpu.libraries[Cub].sorted) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint64", "bool"])
+@pytest.mark.parametrize("positions", [False, True])
+def test_lanes_compile(dtype, positions):
+    source = lanes_source(np.dtype(dtype), positions)
+    assert ".local" not in compile_ptx(source.text, source.name, source.parameters)
 
 
 def test_short_lanes_need_no_library(gpu):

@@ -106,6 +106,8 @@ INVALID: list[tuple[str, Stage, Make]] = [
     ("its source broadcasts to its shape", RECORDED, lambda: UOp.new(Ops.EXPAND, (buffer(),), (2, 4))),
     ("every axis stands somewhere", RECORDED, lambda: UOp.new(Ops.PERMUTE, (buffer(),), (0, 0))),
     ("slices lie inside", RECORDED, lambda: UOp.new(Ops.SLICE, (buffer(),), ((0, 1, 2), (1, 1, 3)))),
+    ("its block lies inside", RECORDED, lambda: UOp.new(Ops.REPLACE, (buffer(), buffer()), (0, 1))),
+    ("its block lies inside", RECORDED, lambda: UOp.new(Ops.REPLACE, (buffer(), buffer()), (0,))),
     ("slices lie inside", RECORDED, lambda: UOp.new(Ops.SLICE, (buffer(),), ((0, 1, 2), (0, -1, 2)))),
     ("slices lie inside", RECORDED, lambda: UOp.new(Ops.SLICE, (buffer(),), ((0, 0, 2), (0, 1, 3)))),
     (

@@ -92,25 +92,24 @@ def movement(call: str, items: Sequence[Item], shape: Shape) -> tuple[tuple[Step
     """
     slices: list[tuple[int, int, int]] = []
     result: list[int] = []
-    whole = same_axes = True
+    same_axes = True
     for item in items:
         if isinstance(item, slice):
-            size = shape[len(slices)]
-            part = _slice(call, item, size)
+            part = _slice(call, item, shape[len(slices)])
             slices.append(part)
             result.append(part[2])
-            if part != (0, 1, size):
-                whole = False
         elif item is None:
             result.append(1)
             same_axes = False
         elif isinstance(item, int):
             slices.append((_in_bounds(call, item, len(slices), shape[len(slices)]), 1, 1))
-            whole = same_axes = False
+            same_axes = False
         else:
             return None
     if same_axes:
-        return (() if whole else ((record.slice_axes, tuple(slices)),)), tuple(result)
+        sizes = tuple(result)
+        whole = sizes == shape and slices == [(0, 1, size) for size in shape]
+        return (() if whole else ((record.slice_axes, tuple(slices)),)), sizes
     record.check_dimensions(call, len(result))
     steps: list[Step] = []
     if any(part != (0, 1, size) for part, size in zip(slices, shape, strict=True)):

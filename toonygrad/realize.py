@@ -19,7 +19,7 @@ from toonygrad.recognition import MOST_NODES, Recogniser, recogniser
 from toonygrad.runtime.buffer import Buffer
 from toonygrad.runtime.interpreter import leaf_value, operation
 from toonygrad.runtime.plan import Plan, make_plan
-from toonygrad.schedule.piecewise import is_rearranged
+from toonygrad.schedule.piecewise import in_parts, is_rearranged
 from toonygrad.schedule.ranges import viewed
 from toonygrad.uop.node import UOp, device_of, toposort
 from toonygrad.uop.ops import MOVEMENT, Ops
@@ -39,8 +39,8 @@ _EXPENSIVE = frozenset({Ops.REDUCE, Ops.SCAN, Ops.EXTERNAL, Ops.CONCAT})
 _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 
 # A plan that has been found this often has a function written that recognises its structure, and again after
-# twice as many times, for other nodes may be held by then. It costs about what so many keys do.
-RECOGNISED_AFTER = 32
+# twice as many times, for other nodes may be held by then. It costs about what a hundred keys do.
+RECOGNISED_AFTER = 64
 
 # By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
 _plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}
@@ -149,9 +149,10 @@ def _computed_as_before(roots: Sequence[UOp]) -> bool:
             buffers = plan.run(leaves)
             for node, buffer in zip(roots, buffers):
                 node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
-            for node, buffer in zip(kept, buffers[len(roots) :]):
-                if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
-                    node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
+            if kept:
+                for node, buffer in zip(kept, buffers[len(roots) :]):
+                    if not use.several or (device_of(node) or DEVICE) == buffer.device:  # as in `_compute`
+                        node.realized = UOp.known(Ops.BUFFER, (), buffer, node.dtype, node.shape)
             return True
     return False
 
@@ -442,7 +443,10 @@ def canonical(structure: Structure) -> dict[UOp, str]:
             made[node] = node
         else:
             sources = tuple(argument(s) if s.op is Ops.SCALAR else made[s] for s in node.src)
-            made[node] = UOp.new(node.op, sources, node.arg)
+            if node.op is Ops.REPLACE:
+                made[node] = in_parts(sources[0], sources[1], node.arg)
+            else:
+                made[node] = UOp.new(node.op, sources, node.arg)
     return {made[node]: reason for node, reason in structure.stored.items()}
 
 

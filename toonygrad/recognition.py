@@ -21,7 +21,7 @@ from toonygrad.uop.ops import Ops
 Recogniser = Callable[[Sequence[UOp]], tuple[list[UOp], tuple[UOp, ...]] | None]
 
 # Graphs of more nodes aren't worth so long a function.
-MOST_NODES = 128
+MOST_NODES = 256
 
 
 def recogniser(
@@ -50,22 +50,22 @@ def recogniser(
     while pending:
         node = pending.pop()
         name = text.names[node]
-        text.expect(f"{name}.realized is None")
         if not node.src:  # CONST and IOTA are their own structure
-            text.expect(f"{name} is {text.constant(node)}")
+            text.expect(f"{name} is {text.constant(node)}", f"{name}.realized is None")
             continue
-        text.expect(f"{name}.op is {text.constant(node.op)}")
-        text.expect(f"{name}.arg {'is None' if node.arg is None else '== ' + text.constant(node.arg)}")
+        expected = [f"{name}.op is {text.constant(node.op)}", f"{name}.realized is None"]
+        expected.append(f"{name}.arg {'is None' if node.arg is None else '== ' + text.constant(node.arg)}")
         if node not in given:
-            text.expect(f"not {name}.demanded")
+            expected.append(f"not {name}.demanded")
             demanded.append(f"{name}.demanded")
         if node.op.arity is None:
-            text.expect(f"len({name}.src) == {len(node.src)}")
+            expected.append(f"len({name}.src) == {len(node.src)}")
+        text.expect(*expected)
         sources = [text.fresh() for _ in node.src]
         text.unpack(sources, f"{name}.src")
         for place, (source, found) in enumerate(zip(node.src, sources, strict=True)):
             if source.op is Ops.SCALAR:
-                text.expect(f"{found}.op is SCALAR and {found}.dtype is {text.constant(source.dtype)}")
+                text.expect(f"{found}.op is SCALAR", f"{found}.dtype is {text.constant(source.dtype)}")
                 leaves[slots[node, place]] = found
                 continue
             leaf = memory.get(source, source)
@@ -75,7 +75,7 @@ def recogniser(
                 continue
             if leaf.op is Ops.BUFFER:
                 layout = text.constant(leaf.arg.layout)
-                text.expect(f"{found} is not None and {found}.arg.layout == {layout}")
+                text.expect(f"{found} is not None", f"{found}.arg.layout == {layout}")
                 leaves[slots[leaf, None]] = found
             else:
                 pending.append(leaf)
@@ -156,9 +156,9 @@ class _Text:
         """Names for the elements of a tuple."""
         self.line(f"{', '.join(names)}, = {values}")
 
-    def expect(self, condition: str) -> None:
+    def expect(self, *conditions: str) -> None:
         """Any other graph ends here."""
-        self.line(f"if not ({condition}): return None")
+        self.line(f"if not ({' and '.join(conditions)}): return None")
 
     def function(self) -> Recogniser:
         """What has been written."""

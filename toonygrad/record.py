@@ -397,10 +397,10 @@ def expand(node: UOp, shape: Shape) -> UOp:
 def slice_axes(node: UOp, parts: Sequence[tuple[int, int, int]]) -> UOp:
     """For each axis, `size` elements from `start` by `step`."""
     parts = tuple(parts)
-    for part, size in zip(parts, node.shape, strict=True):
-        if part != (0, 1, size):
-            return UOp.known(Ops.SLICE, (node,), parts, node.dtype, tuple([count for _, _, count in parts]))
-    return node
+    sizes = tuple([count for _, _, count in parts])
+    if sizes == node.shape and parts == tuple([(0, 1, size) for size in sizes]):
+        return node
+    return UOp.known(Ops.SLICE, (node,), parts, node.dtype, sizes)
 
 
 def slice_axis(node: UOp, axis: int, start: int, step: int, size: int) -> UOp:

@@ -246,18 +246,6 @@ def large_block(cell: Cell, steps: tuple[Step, ...]) -> Sequence[tuple[int, int,
     return parts
 
 
-def replaced(node: UOp, parts: Sequence[tuple[int, int, int]], value: UOp) -> UOp:
-    """`node` with a block of it replaced by `value`."""
-    for axis, (start, _, count) in reversed(list(enumerate(parts))):
-        # What lies before and behind the value along this axis, within the block along the axes before.
-        block = record.slice_axes(node, (*parts[:axis], *((0, 1, size) for size in node.shape[axis:])))
-        before = record.slice_axis(block, axis, 0, 1, start)
-        end = start + count
-        behind = record.slice_axis(block, axis, end, 1, node.shape[axis] - end)
-        value = record.concat([before, value, behind], axis)
-    return value
-
-
 def spread(call: str, node: UOp, shape: Shape) -> UOp:
     """A value to be written, in every place of `shape`; axes of size one in front may be too many.
 
@@ -276,7 +264,11 @@ def spread(call: str, node: UOp, shape: Shape) -> UOp:
 
 def compute_into(cell: Cell, block: Sequence[tuple[int, int, int]], value: UOp) -> None:
     """Compute a value right where it is written."""
-    (cell._uop,) = realize_nodes([replaced(current(cell), block, value)])
+    around = current(cell)
+    starts = tuple([start for start, _, _ in block])
+    node = UOp.known(Ops.REPLACE, (around, value), starts, around.dtype, around.shape)
+    del around
+    (cell._uop,) = realize_nodes([node])
 
 
 def is_shared(cell: Cell) -> bool:

@@ -156,13 +156,20 @@ def _write_on_device(
 
 def _values(call: str, cell: views.Cell, node: UOp) -> DeviceBuffer:
     """The elements of movement of memory, which is another one than a cell's."""
+    values = _apart(cell, node)
+    values.raise_if_outside()
+    return values
+
+
+def _apart(cell: views.Cell, node: UOp) -> DeviceBuffer:
+    """As `_values`, perhaps of an index that was out of bounds."""
     source = in_memory(node)
     assert source is not None
     values: DeviceBuffer = source.arg
     memory = in_memory(views.current(cell))
     if memory is not None and memory.arg.memory is values.memory:
+        values.raise_if_outside()
         values = copied(values)
-    values.raise_if_outside()
     return values
 
 
@@ -260,7 +267,7 @@ def _laid_out(
         return Values.single(written.array)
     order = (*own, *(axis for axis in range(len(shape)) if axis not in own))
     spread = record.permute(views.spread(call, brought(written, device), shape), order)
-    given, width = _values(call, cell, spread), len(own)
+    given, width = _apart(cell, spread), len(own)
     steps = [stride if size > 1 else 0 for size, stride in zip(given.shape, given.strides, strict=True)]
     if not any(steps):
         return Values(given)

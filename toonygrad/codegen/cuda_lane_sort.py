@@ -109,8 +109,8 @@ def _exchange(parts: list[str], one: int, other: int, up: str) -> list[str]:
     """Put two elements of a thread in order."""
     lines = [f"turned = ({_before(parts, f'?{other}', f'?{one}')}) == {up}"]
     for part in parts:
-        lines += [f"held = where(turned, {part}{other}, {part}{one})"]
-        lines += [f"{part}{other} = where(turned, {part}{one}, {part}{other})", f"{part}{one} = held"]
+        lines += [f"held_{part} = where(turned, {part}{other}, {part}{one})"]
+        lines += [f"{part}{other} = where(turned, {part}{one}, {part}{other})", f"{part}{one} = held_{part}"]
     return lines
 
 

@@ -38,7 +38,8 @@ class ProductStep(RunStep):
         self._device, node = device, routine.node
         self._slot, self._layout = slot[node], layout_of(device, node.dtype, node.shape)
         self._sources = [(slot[view.node], view.path) for view in routine.sources]
-        # A plan is for fixed layouts; only copies of what isn't aligned can bring others.
+        # What has been passed as it is, or as a copy, and how. A plan is for fixed layouts, so only memory
+        # that isn't aligned is looked at again.
         self._calls: tuple[Layout, Layout, _Calls] | None = None
 
     def run(self, values: Slots) -> None:
@@ -47,9 +48,14 @@ class ProductStep(RunStep):
         left, right = (values[slot].moved(path) if path else values[slot] for slot, path in self._sources)
         result = device.take(self._layout)
         if left.shape[-1]:
-            left, right = _readable(left), _readable(right)
             known = self._calls
-            if known is None or known[0] is not left.layout or known[1] is not right.layout:
+            if (
+                known is None
+                or left.layout is not known[0]
+                or right.layout is not known[1]
+                or (left.address | right.address) % left.dtype.itemsize
+            ):
+                left, right = _readable(left), _readable(right)
                 made = _calls(self._layout.shape, left.layout, right.layout)
                 known = self._calls = left.layout, right.layout, made
             gemm, offsets = known[2]

@@ -107,6 +107,11 @@ def scatter(
     values : of the target's data type
     distinct : whether no place comes twice
     earlier : checks of the memory so far; where the last ones are alike, they go into the new ones
+
+    Raises
+    ------
+    IndexError
+        Of several indices that led to the values, one was out of bounds.
     """
     layout = target.layout
     device = layout.place
@@ -114,6 +119,8 @@ def scatter(
     before = earlier[-1].unread(checks) if earlier else None
     if before is not None and before.place is not device:
         before = None
+    found = _doubtful(values.memory, earlier)
+    others, led = ((), None) if found is None else (found[:1], found[1])
     (count,) = indices[0].shape
     form = None if values.memory is None else (values.step, values.inner)
     ordering = None
@@ -121,7 +128,8 @@ def scatter(
         places = size_of([size for _, _, size in checks])
         ordering = "last" if count <= _most_compared(places) else "bits"
     kinds = tuple(index.dtype for index in indices)
-    key = (layout, tuple(indexed), kinds, count, form, ordering, before is not None)
+    doubts = 0 if led is None else size_of(led.shape)
+    key = (layout, tuple(indexed), kinds, count, form, ordering, before is not None, doubts)
     scattering = _kept.get(key)
     if scattering is None:
         scattering = _Scattering(*key)
@@ -133,12 +141,29 @@ def scatter(
     words = temporary[0]
     given = [buffer.address for buffer in (target, *temporary, *indices)]
     given += values.bits if values.memory is None else [values.memory.address]
-    if before is not None:
-        given.append(before.address)
+    given += [words.address for words in (before, led) if words is not None]
     device.run(scattering.program, *given)
     counters.kernels_launched += scattering.launches
     made = Checks(words.view(0, (len(indices),), (8,)), checks)
-    return (*(earlier if before is None else earlier[:-1]), made)
+    return (*(earlier if before is None else earlier[:-1]), *others, made)
+
+
+def _doubtful(values: DeviceBuffer | None, earlier: Sequence[Checks]) -> tuple[Checks, DeviceBuffer] | None:
+    """What kernels are to look at of indices that led to the values, and write only if all was well.
+
+    Raises
+    ------
+    IndexError
+        Where those are of several kernels, somebody looks now, and one was out of bounds.
+    """
+    if values is None or not values.checks:
+        return None
+    doubtful = [checks for checks in values.checks if not checks.passed and checks not in earlier]
+    if len(doubtful) == 1 and (words := doubtful[0].words) is not None and words.place is values.place:
+        return doubtful[0], words
+    if doubtful:
+        values.raise_if_outside()
+    return None
 
 
 def _most_compared(places: int) -> int:
@@ -149,7 +174,7 @@ class _Scattering:
     """A write to one layout as a program.
 
     It is given the addresses of the target, of temporary memory and of the indices; then that of the values,
-    or one value's bits; and that of what was noted of indices before.
+    or one value's bits; and those of what was noted of indices before, and of those that led to the values.
 
     Parameters
     ----------
@@ -159,6 +184,7 @@ class _Scattering:
     ordering : whether an element is the last for its place: "last" where all indices are compared, "bits"
         where it is asked once it's known that a place comes twice; None where it doesn't matter
     chained : whether something was noted before
+    doubts : how many numbers say whether indices that led to the values were out of bounds
 
     Attributes
     ----------
@@ -176,6 +202,7 @@ class _Scattering:
         form: tuple[int, int] | None,
         ordering: str | None,
         chained: bool,
+        doubts: int,
     ) -> None:
         self._device = device = layout.place
         self._form, self._kinds, self._count = form, kinds, count
@@ -204,11 +231,12 @@ class _Scattering:
         again = (noted, 8 * len(kinds))
         asked = {"last": [again], "bits": [(more[0], 0)] if more else []}.get(ordering or "", [])
         blocks = -(-count // THREADS)
+        noted_before = [(last + k, 0) for k in range(chained + (doubts > 0))]
         self._add(
-            _looking(kinds, ordering, chained),
+            _looking(kinds, ordering, chained, doubts > 0),
             (blocks, -(-count // COMPARED) if ordering == "last" else 1),
             (THREADS, 1),
-            [*asked, *self._pointers(), *([(last, 0)] if chained else []), *self._found],
+            [*asked, *self._pointers(), *noted_before, *self._found, *([(0, doubts)] if doubts else [])],
         )
         if self._rest and ordering != "bits":
             self._write(ordering or "all", asked)
@@ -222,7 +250,7 @@ class _Scattering:
                 self._add(kernel, (few, 1), (THREADS, 1), arguments)
             self._write(owner.name, [(more[1], 0)])
         self.launches = sum(1 for call in self._calls if call.kernel is not None)
-        given = last if chained else last - 1
+        given = last - 1 + len(noted_before)
         self.program = device.asked(device.driver.program, device.number, given, self._calls, {})
 
     def _pointers(self) -> list[_Argument]:
@@ -385,16 +413,20 @@ def _inside(count: int, prefix: str) -> str:
 
 
 @functools.cache
-def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool) -> TextKernel:
+def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool, doubtful: bool) -> TextKernel:
     count = len(kinds)
     lines = _read(kinds, "number", "i")
     if chained:
         for k in range(count):
             lines += [f"if number == 0 and before[{k}] != 0:", f"    status[{k}] = 1"]
+    if doubtful:
+        lines += ["if number == 0:", "    for m in range(doubts):", "        if led[m] != 0:"]
+        lines.append("            status[0] = 1")
     for k in range(count):
         lines += [f"if i{k} < 0 or i{k} >= size{k}:", f"    status[{k}] = 1"]
     pointers = [("status", dtypes.INDEX), *_index_pointers(kinds)]
     pointers += [("before", dtypes.INDEX)] if chained else []
+    pointers += [("led", dtypes.INDEX)] if doubtful else []
     if ordering == "last":
         pointers.insert(0, ("again", _BYTE))
         lines += [f"place = {_place(count, 'i')}", "comes = 0", f"first = block_y() * {COMPARED}"]
@@ -410,7 +442,8 @@ def _looking(kinds: tuple[np.dtype, ...], ordering: str | None, chained: bool) -
         lines.append("    word = shift_right(place, int64(10)) * 32 + (place & 31)")
         lines.append("    others = atomic_or(bits, word, bit)")
         lines += ["    if others & bit != 0:", f"        status[{count}] = 1"]
-    return TextKernel.made(_EACH + _text(lines, 2), pointers, ["length", *(f"size{k}" for k in range(count))])
+    integers = ["length", *(f"size{k}" for k in range(count)), *(["doubts"] if doubtful else [])]
+    return TextKernel.made(_EACH + _text(lines, 2), pointers, integers)
 
 
 @functools.cache

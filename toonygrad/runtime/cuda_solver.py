@@ -62,7 +62,12 @@ _FUNCTIONS: dict[str, tuple[tuple[Any, ...], int | None]] = {
 
 
 class Cusolver(Library):
-    """A handle of cuSOLVER, and its functions bound."""
+    """A handle of cuSOLVER, and its functions bound.
+
+    Attributes
+    ----------
+    places : lists of addresses on the GPU, by the first address, the last and how many there are
+    """
 
     name = "cusolver"
     functions: tuple[str, ...] = (
@@ -94,6 +99,8 @@ class Cusolver(Library):
             whole = (_ADDRESS, _INT, _INT, _INT, _ADDRESS, _INT, _ADDRESS)
             getattr(library, f"{name}_bufferSize").argtypes = (*whole, _ADDRESS)
             getattr(library, name).argtypes = (*whole, _ADDRESS, _INT, _ADDRESS)
+            solve = getattr(library, f"cusolverDn{letter}getrs")
+            solve.argtypes = (_ADDRESS, *(_INT,) * 3, _ADDRESS, _INT, _ADDRESS, _ADDRESS, _INT, _ADDRESS)
             batched = getattr(library, f"cusolverDn{letter}potrfBatched")
             batched.argtypes = (_ADDRESS, _INT, _INT, _ADDRESS, _INT, _ADDRESS, _INT)
             name, array = f"cusolverDn{letter}gesvdjBatched", (_ADDRESS, _INT)
@@ -111,6 +118,7 @@ class Cusolver(Library):
         self._rotations = ctypes.c_void_p()
         self._check(library.cusolverDnCreateGesvdjInfo(ctypes.byref(self._rotations)))
         self._lock = threading.Lock()
+        self.places: dict[tuple[int, int, int], DeviceBuffer] = {}
 
     def run(
         self,
@@ -175,11 +183,36 @@ class Cusolver(Library):
         if here.value:  # the GPU may still read there
             device.synchronize()
 
-    def solve(self, calls: Sequence[tuple[Any, ...]], info: DeviceBuffer) -> None:
-        """Systems of factored matrices."""
+    def solve(
+        self,
+        dtype: np.dtype,
+        form: int,
+        size: tuple[int, int],
+        places: Sequence[tuple[int, int, int]],
+        info: DeviceBuffer,
+    ) -> None:
+        """Systems of factored matrices, of `size` equations and right-hand sides: places of the factors, of
+        int32 pivots, and of right-hand sides, which solutions replace."""
+        function, rows = getattr(self._library, f"cusolverDn{_LETTERS[dtype]}getrs"), size[0]
         with self._lock:
-            for call in calls:
-                self._check(self._library.cusolverDnXgetrs(self._handle, self._params, *call, info.address))
+            for matrix, pivots, sides in places:
+                given = (form, *size, matrix, rows, pivots, sides, rows, info.address)
+                self._check(function(self._handle, *given))
+
+    def solve_large(
+        self,
+        dtype: np.dtype,
+        form: int,
+        size: tuple[int, int],
+        places: Sequence[tuple[int, int, int]],
+        info: DeviceBuffer,
+    ) -> None:
+        """As `solve`, of any size; pivots are int64."""
+        kind, rows = TYPES[dtype], size[0]
+        with self._lock:
+            for matrix, pivots, sides in places:
+                given = (form, *size, kind, matrix, rows, pivots, kind, sides, rows, info.address)
+                self._check(self._library.cusolverDnXgetrs(self._handle, self._params, *given))
 
     def cholesky_of_many(
         self, dtype: np.dtype, triangle: int, size: int, places: int, info: DeviceBuffer, many: int
@@ -244,10 +277,16 @@ class CusolverEigen(Cusolver):
 
 
 class CublasBatched(Cublas):
-    """cuBLAS's LU factorization of many small matrices, solutions by it, and QR factorization."""
+    """cuBLAS's LU factorization of many small matrices, solutions by it, and QR factorization.
+
+    Attributes
+    ----------
+    places : as of `Cusolver`
+    """
 
     def __init__(self, library: Any, stream: int) -> None:
         super().__init__(library, stream)
+        self.places: dict[tuple[int, int, int], DeviceBuffer] = {}
         for letter in _LETTERS.values():
             factor = getattr(library, f"cublas{letter}getrfBatched")
             factor.argtypes = (_ADDRESS, _INT, _ADDRESS, _INT, _ADDRESS, _ADDRESS, _INT)

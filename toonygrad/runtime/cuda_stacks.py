@@ -15,8 +15,10 @@ import numpy as np
 from toonygrad import dtypes
 from toonygrad.runtime.cuda_copies import copy_into
 from toonygrad.runtime.cuda_solver import (
+    AS_IT_IS,
     LOWER,
     NO_VECTORS,
+    TRANSPOSED,
     TYPES,
     UPPER,
     VECTORS,
@@ -25,12 +27,23 @@ from toonygrad.runtime.cuda_solver import (
     Cusolver,
     CusolverEigen,
 )
-from toonygrad.runtime.device import Checks, Device, DeviceBuffer
+from toonygrad.runtime.device import Checks, Device, DeviceBuffer, layout_of
 from toonygrad.uop.shape import size_of
 
 # Stacks of matrices up to this size go to the library in one call, larger ones one by one; of singular values
 # what the library has for stacks takes no more.
 MOST_BATCHED, MOST_ROTATED = 256, 32
+
+
+# Systems up to this size are solved straight rather than transposed: 0.39 ms beside 0.45 for 512 equations in
+# double precision, 8.1 beside 5.9 for 8192 in single precision.
+MOST_STRAIGHT = 2048
+
+# The most elements of a matrix in the functions whose sizes have 32 bits, which solve in a tenth less time.
+_MOST_NARROW = 2**31 - 1
+
+# How many lists of addresses are kept on a GPU, and how long each may be.
+_MOST_PLACES, _MOST_ADDRESSES = 64, 1 << 14
 
 
 class Failures(Checks):
@@ -74,7 +87,7 @@ def cholesky(
     size, info, dtype = result.shape[-1], _info(device, result), result.dtype
     library = _opened(device, Cusolver)
     if is_batched(result.shape):
-        places = _places(device, result)
+        places = _places(library, result)
         many = size_of(result.shape[:-2])
         device.asked(library.cholesky_of_many, dtype, LOWER, size, places.address, info, many)
     else:
@@ -101,8 +114,8 @@ def _factored(device: Device, source: DeviceBuffer) -> tuple[DeviceBuffer, Devic
     in_one = is_batched(matrices.shape)
     pivots = device.allocate(matrices.shape[:-1], WORD if in_one else dtypes.int64)
     if in_one:
-        places, many = _places(device, matrices), size_of(matrices.shape[:-2])
-        blas = _opened(device, CublasBatched)
+        blas, many = _opened(device, CublasBatched), size_of(matrices.shape[:-2])
+        places = _places(blas, matrices)
         device.asked(blas.factor, dtype, size, places.address, pivots.address, info.address, many)
     else:
         kind = TYPES[dtype]
@@ -122,23 +135,33 @@ def solved(
     """
     call, form = parameters
     matrices, sides = sources
+    size = matrices.shape[-1]
+    if form == TRANSPOSED and size <= MOST_STRAIGHT and not is_batched(matrices.shape):
+        # To the library the matrices themselves, in which it solves faster where they aren't large.
+        *apart, row, element = matrices.strides
+        form, matrices = AS_IT_IS, matrices.view(0, matrices.shape, (*apart, element, row))
     factors, pivots, info = _factored(device, matrices)
     stack = len(result.shape) - len(sides.shape)
     strides = (*(0,) * stack, *(0 if n == 1 else s for n, s in zip(sides.shape, sides.strides)))
     copy_into(result, sides.view(0, result.shape, strides))
-    rows, size, dtype = result.shape[-2], result.shape[-1], result.dtype
+    rows, dtype = result.shape[-2], result.dtype
     if is_batched(factors.shape):
-        places, results = _places(device, factors), _places(device, result)
+        blas = _opened(device, CublasBatched)
+        places, results = _places(blas, factors), _places(blas, result)
         given = (form, (size, rows), places.address, pivots.address, results.address)
         many = size_of(factors.shape[:-2])
-        device.asked(_opened(device, CublasBatched).solve, dtype, *given, many)
+        device.asked(blas.solve, dtype, *given, many)
     else:
-        kind, step = TYPES[dtype], size * pivots.dtype.itemsize
-        calls = [
-            (form, size, rows, kind, matrix, size, pivots.address + step * number, kind, side, size)
-            for number, (matrix, side) in enumerate(zip(_addresses(factors), _addresses(result)))
-        ]
-        device.asked(_opened(device, Cusolver).solve, calls, device.allocate((1,), WORD))
+        every = zip(_addresses(factors), _addresses(pivots, 1), _addresses(result))
+        word, library = device.allocate((1,), WORD), _opened(device, Cusolver)
+        if size * max(size, rows) <= _MOST_NARROW:
+            narrow = device.allocate(pivots.shape, WORD)
+            low = layout_of(device, WORD, pivots.shape, pivots.strides)  # the least half comes first
+            copy_into(narrow, DeviceBuffer(low, pivots.memory, pivots.address))
+            every = zip(_addresses(factors), _addresses(narrow, 1), _addresses(result))
+            device.asked(library.solve, dtype, form, (size, rows), list(every), word)
+        else:
+            device.asked(library.solve_large, dtype, form, (size, rows), list(every), word)
     if call is None:
         return None
     diagonals = device.allocate(pivots.shape, dtype)
@@ -194,7 +217,8 @@ def singular(
     real = dtypes.REAL_PART.get(dtype, dtype)
     values = device.allocate((*stack, short), real)
     in_one = is_rotated(matrices.shape)
-    rows = long if in_one else {"A": long, "S": short, "N": 1}[job]
+    # The library writes vectors that weren't asked for too.
+    rows = long if in_one or job == "A" else short
     of_long = device.allocate((*stack, rows, long), dtype)
     of_short = device.allocate((*stack, short, short), dtype)
     library = _opened(device, Cusolver)
@@ -270,8 +294,8 @@ def reflected(
     info, dtype, count = _info(device, matrices), matrices.dtype, min(width, height)
     scales = device.allocate((*stack, count), dtype)
     if columns is None:
-        places, others = _places(device, matrices), _places(device, scales, 1)
         blas, many = _opened(device, CublasBatched), size_of(tuple(stack))
+        places, others = _places(blas, matrices), _places(blas, scales, 1)
         device.asked(blas.reflect, dtype, (height, width), places.address, others.address, many)
         return matrices, scales
     kind, library = TYPES[dtype], _opened(device, Cusolver)
@@ -347,9 +371,18 @@ def _addresses(matrices: DeviceBuffer, axes: int = 2) -> list[int]:
     return list(range(first, first + step * size_of(stack), step))
 
 
-def _places(device: Device, matrices: DeviceBuffer, axes: int = 2) -> DeviceBuffer:
-    """The addresses of all matrices on the GPU."""
-    return device.upload(np.array(_addresses(matrices, axes), np.int64))
+def _places(library: Cusolver | CublasBatched, matrices: DeviceBuffer, axes: int = 2) -> DeviceBuffer:
+    """The addresses of all matrices on the GPU; they are kept there, for the same memory comes again."""
+    addresses = np.array(_addresses(matrices, axes), np.int64)
+    known, key = library.places, (matrices.address, int(addresses[-1]), len(addresses))
+    found = known.get(key)
+    if found is None:
+        found = matrices.place.upload(addresses)
+        if len(addresses) <= _MOST_ADDRESSES:
+            if len(known) >= _MOST_PLACES:
+                known.clear()
+            known[key] = found
+    return found
 
 
 def _raise_where(info: DeviceBuffer, call: str, words: str) -> None:

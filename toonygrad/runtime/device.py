@@ -108,6 +108,11 @@ class Checks:
         return self._words if self._checks == checks else None
 
     @property
+    def words(self) -> DeviceBuffer | None:
+        """The numbers, int64, if nobody has looked yet."""
+        return self._words
+
+    @property
     def passed(self) -> bool:
         """Whether somebody has looked, and all was well."""
         return self._words is None and self.error is None
@@ -349,6 +354,7 @@ class Device:
         self.exported: list[int] = []
         self.sizes: dict[int, int] = {}
         self._kernels: dict[tuple[str, str], Any] = {}
+        self._libraries: dict[type, Any] = {}
         self._lock = threading.Lock()
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceBuffer:
@@ -451,7 +457,6 @@ class Device:
                 driver.use(self.number)
                 driver.copy_from(*to, source.number, buffer.address, buffer.nbytes)
                 # The source may be given back and written to by its own stream at once.
-                driver.use(source.number)
                 driver.wait_for(source.number, stream)
         result.checks = buffer.checks
         return result
@@ -478,8 +483,11 @@ class Device:
 
     def library(self, kind: type[_T]) -> _T | None:
         """A library on this device, a subclass of cuda_libraries.Library; None where there is none."""
-        self.driver.use(self.number)
-        return self.asked(self.driver.library, self.number, kind)
+        found = self._libraries.get(kind)
+        if found is None:
+            self.driver.use(self.number)
+            found = self._libraries[kind] = self.asked(self.driver.library, self.number, kind)
+        return found
 
     def run(self, program: Runnable, *given: int) -> None:
         """Hand over a program for these values, whose alignment doesn't matter to it."""

@@ -228,7 +228,10 @@ class Driver(ABC):
 
     @abstractmethod
     def let_wait(self, number: int, stream: int) -> None:
-        """Have another library's stream wait for what was given to the device's stream so far."""
+        """Have another library's stream wait for what was given to the device's stream so far.
+
+        The device is in use; for `wait_for` that of the other stream is: an event is its context's.
+        """
 
     @abstractmethod
     def wait_for(self, number: int, stream: int) -> None:

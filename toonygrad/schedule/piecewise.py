@@ -3,7 +3,7 @@
 Element i of such a CONCAT is element step * i + shift of its source, with another shift in each piece of the
 axis. trace.py asks `pieces_of` what a CONCAT is made of, and `composed` for the index into the source;
 realize.py asks whether it `is_rearranged`, and so cheap to make again. An array in which a block is replaced
-is such a function of two sources: fusion.py asks for its `block_of`.
+is such a function of two sources: realize.py has it made `in_parts`, and fusion.py asks for its `block_of`.
 """
 
 from __future__ import annotations
@@ -98,6 +98,23 @@ class Block(NamedTuple):
         kept = [each for each, end in zip(pieces, (start, start + count, size), strict=True) if each[0] < end]
         starts, shifts = zip(*kept, strict=True)
         return Pieces(self.value, axis, ((0, 1),) * len(self.starts), (*starts, size), shifts)
+
+
+def in_parts(around: UOp, value: UOp, starts: tuple[int, ...]) -> UOp:
+    """What REPLACE means: CONCATs of a block and of slices of what it is replaced in."""
+    shape = around.shape
+    for axis in reversed(range(len(shape))):
+        # What lies before and behind the value along this axis, within the block along the axes before.
+        within = [(first, 1, count) for first, count in zip(starts[:axis], value.shape)]
+        behind = [(0, 1, size) for size in shape[axis + 1 :]]
+        start, end, size = starts[axis], starts[axis] + value.shape[axis], shape[axis]
+        parts = [value]
+        if start:
+            parts.insert(0, UOp.new(Ops.SLICE, (around,), (*within, (0, 1, start), *behind)))
+        if end < size:
+            parts.append(UOp.new(Ops.SLICE, (around,), (*within, (end, 1, size - end), *behind)))
+        value = UOp.new(Ops.CONCAT, tuple(parts), axis) if len(parts) > 1 else value
+    return value
 
 
 def block_of(node: UOp, parts: Sequence[tuple[UOp, tuple[int, ...]]]) -> Block | None:

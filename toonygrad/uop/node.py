@@ -35,9 +35,9 @@ _table: dict[tuple, _Entry] = {}
 
 
 def _forget(entry: _Entry) -> None:
-    # Another thread may have interned an equal node in the meantime: only the own entry goes.
-    if _table.get(entry.key) is entry:
-        del _table[entry.key]
+    other = _table.pop(entry.key, entry)
+    if other is not entry:  # another thread has interned an equal node in the meantime
+        _table.setdefault(entry.key, other)
 
 
 class UOp:
@@ -51,7 +51,7 @@ class UOp:
         Of the result; kernel nodes and statements are scalars, of shape ().
     depth
         The longest way down to a leaf, which bounds how much is recorded before something is computed; what
-        mostly ends a kernel counts as `END_OF_KERNEL` operations.
+        mostly ends a kernel counts as several (`Op.length`).
     realized
         The BUFFER that holds this node's value, once somebody computed it. A memo, not part of its meaning.
     demanded
@@ -221,7 +221,7 @@ class UOp:
 
 def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, shape: Shape) -> UOp:
     """Make the node under `key`, or find the one that another thread has just made."""
-    node = _blank(UOp)
+    node = UOp()
     node.op = op
     node.src = src
     node.arg = arg
@@ -233,7 +233,7 @@ def _made(key: tuple, op: Op, src: tuple[UOp, ...], arg: Any, dtype: np.dtype, s
     for source in src:
         if source.depth > depth:
             depth = source.depth
-    node.depth = depth + _length_of(op, 1)
+    node.depth = depth + op.length
     entry = _Entry(node, _forget)
     entry.key = key
     present = _table.setdefault(key, entry)
@@ -249,15 +249,6 @@ def _entered(key: tuple, node: UOp, entry: _Entry) -> UOp:
             return other
         _forget(present)
     return node
-
-
-_blank = UOp.__new__
-
-# A loop whose steps are kernels is computed after some of them, and a GPU works meanwhile. One may be long.
-END_OF_KERNEL = 8
-_length_of = dict.fromkeys(
-    (Ops.SLICE, Ops.CONCAT, Ops.REDUCE, Ops.SCAN, Ops.GATHER, Ops.EXTERNAL), END_OF_KERNEL
-).get
 
 
 # -- devices ---------------------------------------------------------------------------------------
@@ -282,7 +273,7 @@ def _made_on_a_device(
             if device is not None:
                 raise mixed_devices_error({device, other})
             device = other
-    node = _blank(UOp)
+    node = UOp()
     node.op = op
     node.src = src
     node.arg = arg
@@ -290,7 +281,7 @@ def _made_on_a_device(
     node.shape = shape
     node.realized = None
     node.demanded = 0
-    node.depth = depth + _length_of(op, 1)
+    node.depth = depth + op.length
     node.device = device
     entry = _Entry(node, _forget)
     entry.key = key

@@ -20,6 +20,7 @@ class Op:
     group, meaning : what it is, what it does
     arg : what the arg of its nodes holds; empty for nothing
     takes : for arithmetic, the category (dtypes.CATEGORIES) of the data types it is recorded for
+    length : as how many operations of a chain it counts
     """
 
     name: str = field(init=False)
@@ -28,6 +29,7 @@ class Op:
     meaning: str
     arg: str = field(default="", kw_only=True)
     takes: str = field(default="any", kw_only=True)
+    length: int = field(default=1, init=False)
 
     def __set_name__(self, owner: type, name: str) -> None:
         object.__setattr__(self, "name", name)
@@ -60,6 +62,8 @@ class Ops:
     # The common shape of the indices stands at position; call is the user's, for errors.
     GATHER = Op(None, "gather", "src[0] at integers src[1:] along axes", arg="(axes, position, call)")
     CONCAT = Op(None, "concat", "sources one behind the other along an axis", arg="axis")
+    # As recorded: a plan has a CONCAT of it and what surrounds it.
+    REPLACE = Op(2, "concat", "src[0] with a block of it replaced by src[1]", arg="first element, by axis")
     # runtime/external.py has the routines.
     EXTERNAL = Op(None, "external", "a library's routine, opaque", arg="(name, parameters, dtype, shape)")
 
@@ -210,3 +214,9 @@ ELEMENTWISE = _group("unary", "binary", "comparison", "ternary", "transcendental
 STATEMENTS = _group("statement")
 # What REDUCE and SCAN combine with; AND and OR of booleans alone.
 REDUCING = frozenset({Ops.ADD, Ops.MUL, Ops.MAXIMUM, Ops.MINIMUM, Ops.AND, Ops.OR})
+
+# What mostly ends a kernel counts as this many operations of a chain: a loop whose steps are kernels is
+# computed after some of them, and a GPU works meanwhile. One kernel may be long.
+END_OF_KERNEL = 8
+for _op in (Ops.SLICE, *_group("reduction", "gather", "concat", "external")):
+    object.__setattr__(_op, "length", END_OF_KERNEL)

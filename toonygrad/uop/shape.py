@@ -80,7 +80,7 @@ def infer(op: Op, src: tuple[UOp, ...], arg: Any) -> tuple[np.dtype, Shape]:
         if isinstance(arg, Op):
             return src[0].dtype, ()
         return src[0].dtype, tuple(size for axis, size in enumerate(src[0].shape) if axis not in arg[1])
-    if op is Ops.SCAN:
+    if op is Ops.SCAN or op is Ops.REPLACE:
         return src[0].dtype, src[0].shape
     if op is Ops.GATHER:
         axes, position, _ = arg

@@ -266,6 +266,14 @@ def it_has_a_name_parameters_a_data_type_and_a_shape(node: UOp) -> bool:
     )
 
 
+def its_block_lies_inside(node: UOp) -> bool:
+    whole, block = (source.shape for source in node.src)
+    if not len(node.arg) == len(whole) == len(block):
+        return False
+    sides = zip(node.arg, block, whole, strict=True)
+    return all(0 <= start <= size - count for start, count, size in sides)
+
+
 _TENSORS = _ARITHMETIC + PatternMatcher(
     [
         _row(_any(Ops.IOTA), its_axis_is_one_of_its_shape),
@@ -298,6 +306,7 @@ RECORDED = Stage(
         [
             _row(_any(Ops.BUFFER), it_has_memory, its_data_type_is_supported),
             _row(_any(Ops.SCALAR), its_number_is_one_of_its_type),
+            _row(_any(Ops.REPLACE), operands_have_one_data_type, its_block_lies_inside),
         ]
     ),
 )
