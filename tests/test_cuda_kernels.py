@@ -96,6 +96,21 @@ def test_long_reductions_come_in_chunks(dtype: str, vectors: bool) -> None:
                     assert_array_equal(found, meant)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "bool"])
+def test_small_integers_are_summed_in_half_the_bits(dtype: str) -> None:
+    small = {"CHUNK": 256, "ENOUGH_ROWS": 4}
+    columns = {"ENOUGH_BLOCKS": 4, "BLOCKS": 12, "CHUNK_ROWS": 1, "FEWEST_ROWS": 32}
+    most = True if dtype == "bool" else np.iinfo(dtype).max
+    with mock.patch.multiple(cuda_rows, **small), mock.patch.multiple(cuda_columns, **columns):
+        for array in (integers((260, 48), dtype), np.full((40, 700), most, dtype)):
+            for axis in (None, 0, 1):
+                (found,), (meant,) = both(lambda x, axis=axis: (xp.sum(x, axis=axis),), array)
+                assert_array_equal(found, meant)
+                assert_array_equal(found, np.sum(array, axis=axis))
+    (source,) = sources(lambda x: xp.sum(x, axis=0), integers((64, 4096), dtype))
+    assert source is not None and "int32_scratch" in source.text and "int64_scratch" not in source.text
+
+
 def test_what_chunks_are_combined_to() -> None:
     """A mean, a variance, several results of one walk, and another array beside them."""
 

@@ -31,7 +31,7 @@ from toonygrad.uop.shape import size_of
 
 # Threads of a block, rows that each reads before it works on them, and the bytes of registers for those and
 # the elements that are worth their code.
-THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 32
+THREADS, AHEAD, AHEAD_BYTES, AHEAD_ELEMENTS = 128, 8, 256, 128
 # Of single columns side by side more rows, for as many bytes.
 AHEAD_SINGLY = 32
 # Threads that share a row at least, where rows can't be split and columns are few: 128 bytes of float32.
@@ -83,7 +83,7 @@ class ThreadColumns(ThreadReducing):
             width = 1
         across, wide, high = self._block(columns // width, THREADS)
         # Chunks are the same with vectors and without: who combines them relies on that.
-        length = self._chunk_length(stages, across * count, high)
+        length = self.chunk_length = self._chunk_length(stages, across * count, high)
         chunks = blocks(body.extents[over[0]], length) if length else 0
         self.width = width if self.vectors else 1
         most = THREADS

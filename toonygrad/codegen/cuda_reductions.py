@@ -1,13 +1,15 @@
 """How threads accumulate, and how those that share a result combine what they have.
 
-Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py, cuda_columns.py and cuda_few.py stand
-on this room.
+Within a warp that is by shuffles, between warps through shared memory. cuda_rows.py, cuda_columns.py and
+cuda_few.py stand on this room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import WARP
@@ -61,15 +63,29 @@ class ThreadReducing(Reducing, ThreadBuilder):
     Attributes
     ----------
     splits : whether a reduction may come in chunks, which another kernel combines
+    chunk_length : how far along the first reduced range a chunk reaches; 0 where it is whole
     """
 
     splits: bool = True
+    chunk_length: int = 0
 
     def total(self, node: UOp) -> Total:
         """A total for a REDUCE."""
-        dtype = accumulator_dtype(node.arg, node.dtype)
+        dtype = self._accumulator(node)
         lost = variable(self.name("lost"), dtype) if self._compensated(node) else None
         return Total(node.arg, variable(self.name("total"), dtype), lost)
+
+    def _accumulator(self, node: UOp) -> np.dtype:
+        """The type to accumulate in: a sum of small integers has room in half the bits, which take a third of
+        the instructions.
+        """
+        term = node.src[0]
+        small = term.src[0].dtype if term.op is Ops.CAST else term.dtype
+        if node.arg is Ops.ADD and node.dtype in dtypes.INTEGERS and small.itemsize <= 2:
+            first, *rest = (self.body.extents[a] for a in node.src[1:])
+            if size_of([self.chunk_length or first, *rest]) < 1 << (31 - 8 * small.itemsize):
+                return dtypes.int32
+        return accumulator_dtype(node.arg, node.dtype)
 
     def _compensated(self, node: UOp) -> bool:
         floats = node.arg is Ops.ADD and node.dtype == dtypes.float64
@@ -93,9 +109,11 @@ class ThreadReducing(Reducing, ThreadBuilder):
         steps = (size_of(extents), *contiguous_strides(tuple(extents)))
         temporaries, made, widened = [], {}, []
         for k, node in enumerate(body.reduces):
-            dtype = accumulator_dtype(node.arg, node.dtype)
+            dtype = self._accumulator(node)
             temporaries.append((dtype, chunks * size_of(extents)))
             total = UOp.new(Ops.ACCESS, (over, *body.outer), (TEMPORARY - k, dtype, steps, 0))
+            if dtype != accumulator_dtype(node.arg, node.dtype):
+                total = total.cast(node.dtype)
             total = UOp.new(Ops.REDUCE, (total, over), node.arg)
             if not self._compensated(node):
                 widened.append(total)

@@ -79,7 +79,6 @@ class ThreadRows(ThreadReducing, Rows):
     threads : that share a row
     holds : elements of a row that each thread has in registers; 0 where rows are walked again for each use
     held : memory, and values computed from it, to the registers
-    chunk_length : how far along the first reduced range a chunk reaches; 0 where rows are whole
     row, inside : which row, and whether there is such a one; without rows ZERO and None
     aligned : names of pointers to vectors
     """
@@ -89,7 +88,6 @@ class ThreadRows(ThreadReducing, Rows):
     threads: int = 1
     holds: int = 0
     held: dict[UOp, UOp] = field(default_factory=dict)
-    chunk_length: int = 0
     row: UOp = ZERO
     inside: UOp | None = None
     aligned: dict[str, None] = field(default_factory=dict)
