@@ -245,11 +245,11 @@ def _write_part(
 
 def _index(node: UOp, shape: Shape) -> DeviceBuffer:
     """The elements of an array of indices, broadcast to `shape`, one behind the other."""
-    memory = in_memory(record.expand(node, shape))
-    buffer = memory.arg if memory is not None else realize_nodes([record.expand(node, shape)])[0].arg
-    buffer.raise_if_outside()
-    whole = contiguous(buffer)
-    return whole.view(0, (size_of(shape),), (whole.dtype.itemsize,))
+    node = record.expand(node, shape)
+    memory = in_memory(node) or realize_nodes([node])[0]
+    memory.arg.raise_if_outside()
+    whole = contiguous(memory.arg)
+    return whole if len(shape) == 1 else whole.view(0, (size_of(shape),), (whole.dtype.itemsize,))
 
 
 def _laid_out(
@@ -265,9 +265,11 @@ def _laid_out(
 
     if isinstance(written, Buffer) and size_of(written.layout[1]) == 1:
         return Values.single(written.array)
-    order = (*own, *(axis for axis in range(len(shape)) if axis not in own))
-    spread = record.permute(views.spread(call, brought(written, device), shape), order)
-    given, width = _apart(cell, spread), len(own)
+    node = brought(written, device)
+    if own.start or node.shape != shape:
+        order = (*own, *(axis for axis in range(len(shape)) if axis not in own))
+        node = record.permute(views.spread(call, node, shape), order)
+    given, width = _apart(cell, node), len(own)
     steps = [stride if size > 1 else 0 for size, stride in zip(given.shape, given.strides, strict=True)]
     if not any(steps):
         return Values(given)
