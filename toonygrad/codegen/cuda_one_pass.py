@@ -17,7 +17,7 @@ from toonygrad import dtypes
 from toonygrad.codegen.lower import Body
 from toonygrad.codegen.reductions import ranges_of
 from toonygrad.uop.node import UOp, substitute, toposort
-from toonygrad.uop.ops import ELEMENTWISE, Ops
+from toonygrad.uop.ops import ELEMENTWISE, Op, Ops
 
 # A key's lower half is a place, its upper half an element.
 _PLACES = 1 << 32
@@ -154,11 +154,15 @@ def _written_out(body: Body) -> Body:
             over = node.src[1:]
             places = itertools.product(*(range(body.extents[a]) for a in over))
             terms = [_at(term, dict(zip(over, place, strict=True))) for place in places]
-            made[node] = functools.reduce(lambda left, right, op=node.arg: left.alu(op, right), terms)
+            made[node] = functools.reduce(functools.partial(_combined, node.arg), terms)
     if not made:
         return body
     values = substitute((store.value for store in body.stores), made)
     return replace(body, stores=tuple(map(lambda s, v: replace(s, value=v), body.stores, values)))
+
+
+def _combined(op: Op, left: UOp, right: UOp) -> UOp:
+    return left.alu(op, right)
 
 
 def _at(x: UOp, places: Mapping[UOp, int]) -> UOp:
