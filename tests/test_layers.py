@@ -93,13 +93,19 @@ class Module:
     path: Path
     is_package: bool
     text: str = field(repr=False)
+    _imports: dict[frozenset[str], list[Import]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.text, str(self.path))
 
-    def imports(self, known: frozenset[str]) -> Iterator[Import]:
+    def imports(self, known: frozenset[str]) -> list[Import]:
         """Every import statement, wherever in the file it stands."""
+        if known not in self._imports:
+            self._imports[known] = list(self._read_imports(known))
+        return self._imports[known]
+
+    def _read_imports(self, known: frozenset[str]) -> Iterator[Import]:
         lazily, for_typing = set(), set()
         for block in ast.walk(self.tree):
             match block:
