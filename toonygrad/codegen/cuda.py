@@ -383,7 +383,8 @@ def _lower_quotient(context: Any, builder: Any, signature: Any, operands: Sequen
 
     single = ir.FloatType()
     approximation = _intrinsic(builder, "llvm.nvvm.rcp.approx.ftz.f", single, [single])
-    return quotient(builder, *operands, lambda y: builder.call(approximation, [y]))
+    x, y = operands
+    return quotient(builder, x, y, lambda value: builder.call(approximation, [value]))
 
 
 # -- the bits of floats --------------------------------------------------------------------------------------

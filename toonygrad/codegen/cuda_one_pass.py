@@ -8,7 +8,6 @@ form: columns, and rows too long to be held, would be read twice.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -154,11 +153,15 @@ def _written_out(body: Body) -> Body:
             over = node.src[1:]
             places = itertools.product(*(range(body.extents[a]) for a in over))
             terms = [_at(term, dict(zip(over, place, strict=True))) for place in places]
-            made[node] = functools.reduce(lambda left, right, op=node.arg: left.alu(op, right), terms)
+            found = terms[0]
+            for other in terms[1:]:
+                found = found.alu(node.arg, other)
+            made[node] = found
     if not made:
         return body
     values = substitute((store.value for store in body.stores), made)
-    return replace(body, stores=tuple(map(lambda s, v: replace(s, value=v), body.stores, values)))
+    stores = tuple(replace(store, value=value) for store, value in zip(body.stores, values, strict=True))
+    return replace(body, stores=stores)
 
 
 def _at(x: UOp, places: Mapping[UOp, int]) -> UOp:

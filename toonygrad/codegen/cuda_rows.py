@@ -122,7 +122,8 @@ class ThreadRows(ThreadReducing, Rows):
             statements += [assign(chunk, thread("block_x")), assign(start, begin), assign(stop, end)]
             bounds = (start, stop)
         # What a row holds is looked through for an extreme's place by those threads that have met it.
-        sought, own = (searches(stages) if self.holds else {}), {}
+        sought = searches(stages) if self.holds else {}
+        own: dict[UOp, UOp] = {}
         for stage in stages:
             over = stage[0].src[1:]
             here = [s for s in waiting if self._along(s.index) == set(over) and self._known(s)]
