@@ -41,8 +41,15 @@ def scalar(value: Any) -> Any:
     return np.float64(value)
 
 
-def uniform(kinds: str, *values: Any) -> list[Any]:
+def uniform(kinds: str, *values: Any) -> Sequence[Any]:
     """The operands as NumPy scalars; TypeError unless all have one type, of one of the NumPy `kinds`."""
+    first = values[0]
+    if isinstance(first, np.generic) and first.dtype.kind in kinds:
+        for value in values:
+            if type(value) is not type(first):
+                break
+        else:
+            return values
     operands = [scalar(value) for value in values]
     if len({operand.dtype for operand in operands}) != 1 or operands[0].dtype.kind not in kinds:
         raise TypeError(f"operands of type {', '.join(str(operand.dtype) for operand in operands)}")

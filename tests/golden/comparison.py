@@ -33,8 +33,11 @@ def conversion(target: str) -> Callable[[Any], Any]:
     becomes 0.
     """
     dtype = np.dtype("bool" if target == "boolean" else target)
+    own = dtype.type
 
     def convert(value: Any) -> Any:
+        if type(value) is own:
+            return value
         value = scalar(value)
         if value.dtype.kind == "f" and dtype.kind in "iu":
             limits = np.iinfo(dtype)

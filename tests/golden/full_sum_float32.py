@@ -37,8 +37,15 @@ def scalar(value: Any) -> Any:
     return np.float64(value)
 
 
-def uniform(kinds: str, *values: Any) -> list[Any]:
+def uniform(kinds: str, *values: Any) -> Sequence[Any]:
     """The operands as NumPy scalars; TypeError unless all have one type, of one of the NumPy `kinds`."""
+    first = values[0]
+    if isinstance(first, np.generic) and first.dtype.kind in kinds:
+        for value in values:
+            if type(value) is not type(first):
+                break
+        else:
+            return values
     operands = [scalar(value) for value in values]
     if len({operand.dtype for operand in operands}) != 1 or operands[0].dtype.kind not in kinds:
         raise TypeError(f"operands of type {', '.join(str(operand.dtype) for operand in operands)}")
@@ -73,8 +80,11 @@ def conversion(target: str) -> Callable[[Any], Any]:
     becomes 0.
     """
     dtype = np.dtype("bool" if target == "boolean" else target)
+    own = dtype.type
 
     def convert(value: Any) -> Any:
+        if type(value) is own:
+            return value
         value = scalar(value)
         if value.dtype.kind == "f" and dtype.kind in "iu":
             limits = np.iinfo(dtype)

@@ -384,7 +384,7 @@ def _lower_quotient(context: Any, builder: Any, signature: Any, operands: Sequen
     single = ir.FloatType()
     approximation = _intrinsic(builder, "llvm.nvvm.rcp.approx.ftz.f", single, [single])
     x, y = operands
-    return quotient(builder, x, y, lambda value: builder.call(approximation, [value]))
+    return quotient(builder, x, y, lambda y: builder.call(approximation, [y]))
 
 
 # -- the bits of floats --------------------------------------------------------------------------------------

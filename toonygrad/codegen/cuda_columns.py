@@ -77,10 +77,10 @@ class ThreadColumns(ThreadReducing):
         stages = self.stages()
         reads = self._reads(body.reduces)
         width = VECTOR_BYTES // max((node.dtype.itemsize for node in reads), default=VECTOR_BYTES)
-        each = [accumulator_dtype(n.arg, n.dtype).itemsize * (1 + self._compensated(n)) for n in body.reduces]
-        # Threads of a block leave their totals in shared memory, of which a kernel has 48 KiB.
-        vectors = any(self._is_vector(node, width) for node in reads)
-        if columns % width or width * sum(each) > AHEAD_BYTES or not vectors:
+        # Threads of a block leave them in shared memory too, of which a kernel has 48 KiB.
+        each = [accumulator_dtype(n.arg, n.dtype).itemsize << self._compensated(n) for n in body.reduces]
+        many = width * sum(each) > AHEAD_BYTES
+        if columns % width or many or not any(self._is_vector(node, width) for node in reads):
             width = 1
         across, wide, high = self._block(columns // width, THREADS)
         # Chunks are the same with vectors and without: who combines them relies on that.

@@ -8,6 +8,7 @@ form: columns, and rows too long to be held, would be read twice.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from toonygrad import dtypes
 from toonygrad.codegen.lower import Body
 from toonygrad.codegen.reductions import ranges_of
 from toonygrad.uop.node import UOp, substitute, toposort
-from toonygrad.uop.ops import ELEMENTWISE, Ops
+from toonygrad.uop.ops import ELEMENTWISE, Op, Ops
 
 # A key's lower half is a place, its upper half an element.
 _PLACES = 1 << 32
@@ -155,15 +156,15 @@ def _written_out(body: Body) -> Body:
             over = node.src[1:]
             places = itertools.product(*(range(body.extents[a]) for a in over))
             terms = [_at(term, dict(zip(over, place, strict=True))) for place in places]
-            found = terms[0]
-            for other in terms[1:]:
-                found = found.alu(node.arg, other)
-            made[node] = found
+            made[node] = functools.reduce(functools.partial(_combined, node.arg), terms)
     if not made:
         return body
     values = substitute((store.value for store in body.stores), made)
-    stores = tuple(replace(store, value=value) for store, value in zip(body.stores, values, strict=True))
-    return replace(body, stores=stores)
+    return replace(body, stores=tuple(map(lambda s, v: replace(s, value=v), body.stores, values)))
+
+
+def _combined(op: Op, left: UOp, right: UOp) -> UOp:
+    return left.alu(op, right)
 
 
 def _at(x: UOp, places: Mapping[UOp, int]) -> UOp:
