@@ -3,6 +3,7 @@ nothing is stored for all pairs.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -124,6 +125,20 @@ def test_what_results_share_is_gathered_or_rolled() -> None:
     places[7] = 9999
     with pytest.raises(IndexError, match="out of bounds"):
         on_gpu(gathered, values, weights, places)
+
+
+def test_many_reductions_of_few_results() -> None:
+    """As many as a thread has totals for, and more."""
+
+    def several(xp: Any, x: Any, w: Any, count: int) -> Any:
+        shared = xp.exp(w)[:, None]
+        return xp.stack([xp.sum(x * shared * k, axis=0) for k in range(1, count + 1)])
+
+    generator = np.random.default_rng(10)
+    values, weights = generator.random((3000, 8)), generator.random(3000)
+    for count in (4, 7):
+        found, _ = on_gpu(partial(several, count=count), values, weights)
+        assert_allclose(found, several(np, values, weights, count), rtol=1e-12)
 
 
 def test_another_number_of_bodies_takes_the_same_text() -> None:

@@ -38,6 +38,8 @@ from toonygrad.uop.shape import contiguous_strides, size_of
 # Most threads of a block, elements that each works on together, and at least altogether. Rows of results
 # that it has, since what is read along a row serves all of them.
 THREADS, TOGETHER, LEAST, ROWS = 128, 4, 4, 2
+# Totals that a thread has at most: each takes two registers or four, and a place in shared memory.
+MOST_TOTALS = 32
 # The powers of two between whose inverses and which float32 is divided without a look at each quotient.
 ORDINARY = 60
 # Blocks that fill a GPU without chunks, and elements of a chunk at least.
@@ -52,7 +54,8 @@ def side_by_side(body: Body) -> UOp | None:
     (reduced,) = over
     if len(reduced) > 1 and body.extents[reduced[-1]] < THREADS:
         return None
-    few = [a for a in body.outer if 1 < body.extents[a] <= FEW_RESULTS]
+    most = min(FEW_RESULTS, MOST_TOTALS // len(body.reduces))
+    few = [a for a in body.outer if 1 < body.extents[a] <= most]
     order = toposort(*(node.src[0] for node in body.reduces))
     ranges = ranges_of(order)
     if any(node.op is Ops.REDUCE for node in order):
@@ -113,7 +116,8 @@ class ThreadFew(ThreadReducing):
         extents, over = body.extents, body.reduces[0].src[1:]
         others = [a for a in body.outer if a is not self.few]
         count = size_of([extents[a] for a in others])
-        if others and count >= 2 * ENOUGH_BLOCKS and self._is_tiled(others[-1]):
+        tiled = extents[self.few] * len(body.reduces) * ROWS <= MOST_TOTALS
+        if others and tiled and count >= 2 * ENOUGH_BLOCKS and self._is_tiled(others[-1]):
             self.row, self.rows = others[-1], ROWS
         statements = self._placed(others)
         many = (

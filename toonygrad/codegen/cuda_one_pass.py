@@ -145,11 +145,13 @@ def _written_out(body: Body) -> Body:
     """`body` with those reductions as arithmetic that stand within others, for schedules leave only short
     ones there (schedule/trace.py).
     """
-    order = toposort(*(store.value for store in body.stores))
-    ranges, outer = ranges_of(order), set(body.outer)
+    reduces = body.reduces
+    if len(reduces) < 2:
+        return body
+    ranges, outer = ranges_of(toposort(*reduces)), set(body.outer)
     made: dict[UOp, UOp] = {}
-    for node in order:
-        if node.op is Ops.REDUCE and not ranges[node] <= outer:
+    for node in reduces:
+        if not ranges[node] <= outer:
             (term,) = substitute([node.src[0]], made)
             over = node.src[1:]
             places = itertools.product(*(range(body.extents[a]) for a in over))
