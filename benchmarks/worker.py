@@ -51,9 +51,10 @@ def difference(row: Row, found: Sequence[np.ndarray], expected: Sequence[np.ndar
     worst = 0.0
     for ours, theirs in zip(found, expected, strict=True):
         far, largest = 0.0, math.ulp(0)
+        flat = ours.reshape(-1), theirs.reshape(-1)  # a copy where it lies otherwise
         for start in range(0, ours.size, PART):
             # As float64: small integers would wrap, and JAX's may be narrower than NumPy's.
-            one, other = (x.reshape(-1)[start : start + PART].astype(np.float64) for x in (ours, theirs))
+            one, other = (x[start : start + PART].astype(np.float64) for x in flat)
             far = np.maximum(far, np.max(np.abs(one - other)))  # unlike max, it keeps a NaN
             largest = np.maximum(largest, np.max(np.abs(other)))
         worst = float(np.maximum(worst, far / largest))
