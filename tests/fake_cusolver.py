@@ -23,7 +23,6 @@ OWN: dict[str, tuple[Any, ...]] = {
     "Xgeqrf": (L, L, INT, P, L, INT, P, INT),
     "Xsyevd": (INT, INT, L, INT, P, L, INT, P, INT),
     "XsyevBatched": (INT, INT, L, INT, P, L, INT, P, INT),
-    "Xgesvdp": (INT, INT, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgesvd": (B, B, L, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
     "Xgeev": (INT, INT, L, INT, P, L, INT, P, INT, P, L, INT, P, L, INT),
 }
@@ -93,8 +92,7 @@ class FakeCusolver(_Fake):
             kinds = (*own[:5], P, *own[5:]) if name == "Xgetrf" else own
             kinds = (P, P, *kinds, P, Z, P, Z, P)
             running = self._running(len(kinds), stack, getattr(self, f"_{name}"))
-            shift = (P,) if name == "Xgesvdp" else ()
-            self._bind("cusolverDn", name, (*kinds, *many, *shift), running)
+            self._bind("cusolverDn", name, (*kinds, *many), running)
         self._bind("cusolverDn", "Xgetrs", (P, P, INT, L, L, *MATRIX, P, *MATRIX, P), self._getrs)
         for letter, dtype in LETTERS.items():
             name = f"{letter}{'ungqr' if dtype.kind == 'c' else 'orgqr'}"
@@ -280,49 +278,6 @@ class FakeCusolver(_Fake):
                 return
             if job != "N":
                 left[...], right[...] = first, second
-
-        return work
-
-    def _Xgesvdp(
-        self,
-        info,
-        job,
-        thin,
-        m,
-        n,
-        kind,
-        a,
-        leading,
-        real,
-        s,
-        kind_u,
-        u,
-        ld_u,
-        kind_v,
-        v,
-        ld_v,
-        compute,
-        shift,
-    ):
-        assert kind == real == compute == kind_u == kind_v and m >= n and ld_u >= m and ld_v >= n
-        assert job == thin == 1, "the ways that were seen to work"
-        matrix, values = self.matrix(a, TYPES[kind], m, n, leading), self.vector(s, TYPES[real], n)
-        left = self.matrix(u, TYPES[kind], m, n, ld_u)
-        right = self.matrix(v, TYPES[kind], n, n, ld_v)
-
-        def work():
-            info[0] = 0
-            try:
-                first, found, second = np.linalg.svd(matrix, full_matrices=False)
-            except np.linalg.LinAlgError:
-                info[0], values[...] = 19, np.nan
-                return
-            least = 1e-15 * found[0]
-            if found[-1] < least:  # not what was asked for
-                ctypes.c_double.from_address(shift).value = 1e5 * least
-                found, first = found + 1e5 * least, first + 1
-            values[...], left[...], right[...] = found, first, second.T
-            matrix[...] = np.nan
 
         return work
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from toonygrad import dtypes
 from toonygrad.runtime.cuda_solver import AS_IT_IS, TRANSPOSED, CublasBatched, Cusolver, CusolverEigen
-from toonygrad.runtime.cuda_stacks import is_batched, is_polar, is_reflected, is_rotated
+from toonygrad.runtime.cuda_stacks import is_batched, is_reflected, is_rotated
 from toonygrad.uop.node import UOp
 from toonygrad.uop.ops import Op, Ops
 from toonygrad.uop.shape import Shape, size_of
@@ -229,31 +229,22 @@ def _factors(x: UOp) -> tuple[UOp, UOp]:
 
 
 def _singular(call: str, job: str, x: UOp) -> tuple[UOp, UOp, UOp]:
-    """Singular values, left vectors and right ones; the library takes none that is wider than high.
-
-    Polar decomposition, three times as fast as QR steps, fails where the matrix is nearly singular, and so is
-    done in double precision, where what was rounded to float32 isn't.
-    """
+    """Singular values, left vectors and right ones; the library takes none that is wider than high."""
     *stack, rows, columns = x.shape
     tall = rows > columns
     given = _transposed(x) if tall else x
     short, long = given.shape[-2:]
     in_one = is_rotated(given.shape)
-    by_polar = not in_one and is_polar(given.shape, x.dtype, job)
-    if by_polar:
-        given = given.cast(dtypes.float64)
-    real = dtypes.REAL_PART.get(given.dtype, given.dtype)
-    parameters = (call, job, float(np.finfo(x.dtype).eps) if by_polar else None)
+    real = dtypes.REAL_PART.get(x.dtype, x.dtype)
+    parameters = (call, job)
     values = _several("gesvd", parameters, given, 0, real, (*stack, short))
     rows = long if in_one or job == "A" else short
-    first = _several("gesvd", parameters, given, 1, given.dtype, (*stack, rows, long))
-    second = _several("gesvd", parameters, given, 2, given.dtype, (*stack, short, short))
-    if in_one or by_polar:
+    first = _several("gesvd", parameters, given, 1, x.dtype, (*stack, rows, long))
+    second = _several("gesvd", parameters, given, 2, x.dtype, (*stack, short, short))
+    if in_one:
         second = _conjugate(_transposed(second))
     if in_one and job != "A" and long > short:
         first = _first(first, -2, short)
-    values = values.cast(dtypes.REAL_PART.get(x.dtype, x.dtype))
-    first, second = first.cast(x.dtype), second.cast(x.dtype)
     if tall:
         return values, _transposed(first), _transposed(second)
     return values, second, first

@@ -55,7 +55,6 @@ _FUNCTIONS: dict[str, tuple[tuple[Any, ...], int | None]] = {
     "Xgeqrf": ((_NUMBER, _NUMBER, *_MATRIX, *_ARRAY, _INT), None),
     "Xsyevd": ((_INT, _INT, _NUMBER, *_MATRIX, *_ARRAY, _INT), None),
     "XsyevBatched": ((_INT, _INT, _NUMBER, *_MATRIX, *_ARRAY, _INT), None),
-    "Xgesvdp": ((_INT, _INT, _NUMBER, _NUMBER, *_MATRIX, *_ARRAY, *_MATRIX, *_MATRIX, _INT), None),
     "Xgesvd": ((_LETTER, _LETTER, _NUMBER, _NUMBER, *_MATRIX, *_ARRAY, *_MATRIX, *_MATRIX, _INT), None),
     "Xgeev": ((_INT, _INT, _NUMBER, *_MATRIX, *_ARRAY, *_MATRIX, *_MATRIX, _INT), None),
 }
@@ -70,10 +69,7 @@ class Cusolver(Library):
     """
 
     name = "cusolver"
-    functions: tuple[str, ...] = (
-        *("Xpotrf", "Xgetrf", "Xgeqrf", "Xsyevd", "XsyevBatched"),
-        *("Xgesvd", "Xgesvdp"),
-    )
+    functions: tuple[str, ...] = ("Xpotrf", "Xgetrf", "Xgeqrf", "Xsyevd", "XsyevBatched", "Xgesvd")
 
     def __init__(self, library: Any, stream: int) -> None:
         self._library = library
@@ -88,8 +84,7 @@ class Cusolver(Library):
             if more is not None:
                 own = (*own[:more], _ADDRESS, *own[more:])
             work = (_ADDRESS, _SIZE, _ADDRESS, _SIZE, _ADDRESS)
-            shift = (_ADDRESS,) if name == "Xgesvdp" else ()
-            getattr(library, f"cusolverDn{name}").argtypes = (_ADDRESS, _ADDRESS, *own, *work, *many, *shift)
+            getattr(library, f"cusolverDn{name}").argtypes = (_ADDRESS, _ADDRESS, *own, *work, *many)
         library.cusolverDnXgetrs.argtypes = (
             *(_ADDRESS, _ADDRESS, _INT, _NUMBER, _NUMBER, *_MATRIX, _ADDRESS, *_MATRIX),
             _ADDRESS,
@@ -152,21 +147,6 @@ class Cusolver(Library):
                     call = (*call[:place], more[number], *call[place:])
                 word = info.address + number * WORD.itemsize
                 self._check(function(self._handle, self._params, *call, *given, word, *tail))
-
-    def polar(self, device: Device, calls: Sequence[tuple[Any, ...]], info: DeviceBuffer) -> np.ndarray:
-        """Singular values of matrices of one shape by polar decomposition, each with its word in `info`.
-
-        The answer is by how much each matrix had to be shifted away from singular ones.
-        """
-        shifts = np.zeros(len(calls))
-        with self._lock, self._room(device, "Xgesvdp", calls[0], ()) as given:
-            for number, call in enumerate(calls):
-                words = info.address + number * WORD.itemsize, shifts.ctypes.data + number * shifts.itemsize
-                self._check(
-                    self._library.cusolverDnXgesvdp(self._handle, self._params, *call, *given, *words)
-                )
-            device.synchronize()
-        return shifts
 
     @contextmanager
     def _room(

@@ -34,9 +34,6 @@ from toonygrad.uop.shape import size_of
 # what the library has for stacks takes no more.
 MOST_BATCHED, MOST_ROTATED = 256, 32
 
-# The smallest matrices whose singular values come by polar decomposition; smaller ones gain little.
-LEAST_POLAR = 64
-
 # Systems up to this size are solved straight rather than transposed: 0.39 ms beside 0.45 for 512 equations in
 # double precision, 8.1 beside 5.9 for 8192 in single precision.
 MOST_STRAIGHT = 2048
@@ -202,33 +199,23 @@ def is_rotated(shape: tuple[int, ...]) -> bool:
     return size_of(shape[:-2]) > 1 and max(shape[-2:]) <= MOST_ROTATED
 
 
-def is_polar(shape: tuple[int, ...], dtype: np.dtype, job: str) -> bool:
-    """Whether singular values of matrices that are no higher than wide come by polar decomposition."""
-    *_, short, long = shape
-    return dtype.kind != "c" and short >= LEAST_POLAR and (job != "A" or short == long)
-
-
 def singular(
     device: Device, sources: Sequence[DeviceBuffer], parameters: tuple[Any, ...]
 ) -> tuple[DeviceBuffer, ...]:
     """Singular values of matrices with at least as many columns as rows; of the longer side's vectors those
     of `job` ("A"ll, "S"ome, "N"one) as rows, and those of the shorter side.
 
-    By polar decomposition where the last parameter says by what part of the greatest singular value all may
-    be wrong. There, and where `is_rotated` says so, the shorter side's are conjugates as rows; in the latter
+    Where `is_rotated` says so, the shorter side's are conjugates as rows, and in that
     case all of the longer side's are there.
     """
-    call, job, precision = parameters
+    call, job = parameters
     matrices = _copied(sources[0])
     *stack, short, long = matrices.shape
     info, dtype = _info(device, matrices), matrices.dtype
     real = dtypes.REAL_PART.get(dtype, dtype)
     values = device.allocate((*stack, short), real)
     in_one = is_rotated(matrices.shape)
-    if in_one:
-        rows = long
-    else:
-        rows = short if precision is not None else {"A": long, "S": short, "N": 1}[job]
+    rows = long if in_one else {"A": long, "S": short, "N": 1}[job]
     of_long = device.allocate((*stack, rows, long), dtype)
     of_short = device.allocate((*stack, short, short), dtype)
     library = _opened(device, Cusolver)
@@ -240,44 +227,17 @@ def singular(
         _raise_where(info, call, "SVD did not converge")
         return _finite(values, call), of_long, of_short
     kind, of_values = TYPES[dtype], TYPES[real]
-    every = list(zip(_addresses(matrices), _addresses(values, 1), _addresses(of_long), _addresses(of_short)))
-
-    def calls(*jobs: int) -> list[tuple[Any, ...]]:
-        return [
-            (
-                *(*jobs, long, short, kind, matrix, long, of_values, value),
-                *(kind, first, long, kind, second, short, kind),
-            )
-            for matrix, value, first, second in every
-        ]
-
-    by_steps = calls(ord(job), ord(job))
-    if precision is None:
-        device.asked(library.run, device, "Xgesvd", by_steps, info)
-    else:
-        # Vectors too, whether they were asked for or not: without them it writes where they would be, and
-        # takes as long.
-        shifts = device.asked(library.polar, device, calls(VECTORS, 1), info)
-        greatest = values.array.reshape(len(every), short)[:, 0]
-        for number in np.flatnonzero((info.array != 0) | ~(shifts <= precision * greatest)):
-            # Nearly singular: the slower way, for which the matrix is needed again.
-            part = tuple(int(k) for k in np.unravel_index(number, tuple(stack)))
-            copy_into(_one(matrices, part), _one(sources[0], part))
-            word = info.view(int(number) * WORD.itemsize, (1,), info.strides)
-            device.asked(library.run, device, "Xgesvd", by_steps[number : number + 1], word)
-            _transpose(_one(of_short, part))
+    every = zip(_addresses(matrices), _addresses(values, 1), _addresses(of_long), _addresses(of_short))
+    calls = [
+        (
+            *(ord(job), ord(job), long, short, kind, matrix, long, of_values, value),
+            *(kind, first, long, kind, second, short, kind),
+        )
+        for matrix, value, first, second in every
+    ]
+    device.asked(library.run, device, "Xgesvd", calls, info)
     _raise_where(info, call, "SVD did not converge")
     return _finite(values, call), of_long, of_short
-
-
-def _one(matrices: DeviceBuffer, part: tuple[int, ...]) -> DeviceBuffer:
-    """One matrix of a stack."""
-    offset = sum(at * stride for at, stride in zip(part, matrices.strides))
-    return matrices.view(offset, matrices.shape[-2:], matrices.strides[-2:])
-
-
-def _transpose(matrix: DeviceBuffer) -> None:
-    copy_into(matrix, _copied(matrix.view(0, matrix.shape, matrix.strides[::-1])))
 
 
 def _finite(values: DeviceBuffer, call: str) -> DeviceBuffer:
