@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import toonygrad as xp
+from toonygrad import dtypes
 from toonygrad.array import node_of
 from toonygrad.config import Counters
+from toonygrad.realize import realize_nodes
 from toonygrad.runtime.buffer import pool
 from toonygrad.schedule import ranges
-from toonygrad.uop.node import live_nodes
+from toonygrad.uop.node import UOp, live_nodes
 
 ROWS, COLUMNS = 200, 300
 BYTES = ROWS * COLUMNS * 8
@@ -338,7 +340,11 @@ def test_each_of_many_steps_is_computed_once(step: Callable[[Any], Any], count: 
     assert xp.counters().kernels_launched - launched == count
 
 
-def test_a_state_of_two_arrays_is_computed_once() -> None:
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_a_state_of_two_arrays_is_computed_once(asked_for: bool) -> None:
+    # A number whose own memory somebody has asked for is still a number.
+    numbers_used = [UOp.scalar(number, dtypes.float64) for number in (2, 0.1)]
+    realize_nodes(numbers_used if asked_for else [])
     before, now = (xp.asarray(numbers(1, 5000, seed)[0]) for seed in range(2))
     old, new = np.asarray(before), np.asarray(now)
     launched = xp.counters().kernels_launched

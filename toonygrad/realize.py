@@ -297,7 +297,9 @@ def _over_memory(node: UOp) -> UOp:
     """`node` over the memory of what has been computed since it was recorded."""
     made: dict[UOp, UOp] = {}
     for each in toposort(node, until=_Computed()):
-        made[each] = each.realized or each.replace(tuple([made[source] for source in each.src]))
+        # A number stays one, also where somebody has asked for its memory.
+        memory = each.realized if each.src else each
+        made[each] = memory or each.replace(tuple([made[source] for source in each.src]))
     return made[node]
 
 
