@@ -17,7 +17,7 @@ import toonygrad as xp
 from toonygrad import dtypes
 from toonygrad.array_api import elementwise
 from toonygrad.codegen.cpu import Parameter
-from toonygrad.codegen.cuda_functions import quotient, square_root, write_remainder
+from toonygrad.codegen.cuda_functions import square_root, write_remainder
 from toonygrad.errors import CompileError
 from toonygrad.runtime.cuda_compile import compile_ptx
 
@@ -340,36 +340,6 @@ def test_square_roots_are_rounded(off: int) -> None:
     with np.errstate(invalid="ignore"):
         assert_array_equal(found, np.sqrt(values))
     assert np.signbit(found[values == 0]).tolist() == np.signbit(values[values == 0]).tolist()
-
-
-@pytest.mark.parametrize("off", [-1, 0, 1])
-def test_ordinary_quotients_are_rounded(off: int) -> None:
-    """The same, of reciprocals that are off by a bit."""
-    module = ir.Module("quotient")
-    module.triple = llvm.get_process_triple()
-    single, word = ir.FloatType(), ir.IntType(32)
-    function = ir.Function(module, ir.FunctionType(single, [single, single]), "quotient")
-    builder = ir.IRBuilder(function.append_basic_block())
-
-    def reciprocal(y: Any) -> Any:
-        bits = builder.bitcast(builder.fdiv(single(1.0), y), word)
-        return builder.bitcast(builder.add(bits, word(off)), single)
-
-    builder.ret(quotient(builder, *function.args, reciprocal))
-    engine = engine_of(module)
-    kind = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float, ctypes.c_float)
-    native = kind(engine.get_function_address("quotient"))
-    generator = np.random.default_rng(5)
-    signs = generator.choice(np.float32([-1, 1]), (2, 50_000))
-    x, y = (signs * np.exp2(generator.uniform(-60, 60, (2, 50_000)))).astype(np.float32)
-    # Quotients near the middle between two numbers.
-    y[:25_000] = np.float32(1) + generator.integers(0, 1 << 23, 25_000).astype(np.float32) * np.float32(
-        2.0**-23
-    )
-    middle = (generator.integers(1 << 24, 1 << 25, 25_000) | 1) * 2.0**-24
-    x[:25_000] = (middle * y[:25_000]).astype(np.float32)
-    found = np.array([native(a, b) for a, b in zip(x.tolist(), y.tolist())], np.float32)
-    assert_array_equal(found, x / y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -77,7 +77,7 @@ def test_pairs_are_never_stored(function: Callable[..., Any], dtype: str, enough
 
 
 def test_quotients_of_every_size() -> None:
-    """What is no ordinary number is divided in another way, beside what is one."""
+    """Zeros, infinities and the ends of the range among divisors."""
     generator = np.random.default_rng(8)
     mass = generator.choice(np.float32([0.0, 1.0, 1e-30, 1e30, 1e-42, 3.0, np.inf]), 600, p=[0.1] * 6 + [0.4])
     for kept in (mass, np.where(np.isinf(mass), np.float32(2), mass)):

@@ -42,7 +42,8 @@ _NOT_ALWAYS_PENDING = MOVEMENT | {Ops.BUFFER, Ops.SCALAR, Ops.CONST}
 # twice as many times, for other nodes may be held by then. It costs about what a hundred keys do.
 RECOGNISED_AFTER = 64
 
-# By setting and structure; and, by a first look at the roots, the latest that may be recognised there.
+# By setting and structure; and, by a first look at the roots, the latest that may be recognised there: one
+# table, so that one bound holds for both and who forgets plans forgets how to recognise them.
 _plans: dict[tuple, Plan | tuple[Recognised, ...]] = {}
 _MOST_ALIKE = 4
 
@@ -77,7 +78,8 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     if len(nodes) == 1:
         (node,) = nodes
         if node.realized is None and node.op not in _NOT_ALWAYS_PENDING:
-            _compute(nodes)  # most computations
+            if not _computed_as_before(nodes):
+                _compute(nodes)
             assert node.realized is not None
             return [node.realized]
         memory = in_memory(node)
@@ -86,19 +88,15 @@ def realize_nodes(nodes: Sequence[UOp]) -> list[UOp]:
     elif nodes and _computed_as_before(nodes):
         return [node.realized or _memory(node) for node in nodes]
     pending = pending_nodes(nodes)
-    if pending:
-        if use.several and len(pending) > 1:
-            for together in on_each_device(pending):
-                _compute(together)
-        else:
-            _compute(pending)
+    for together in on_each_device(pending) if use.several and len(pending) > 1 else [pending]:
+        # All of them were looked at just now.
+        if together and (len(together) == len(nodes) or not _computed_as_before(together)):
+            _compute(together)
     return [node.realized or _memory(node) for node in nodes]
 
 
 def _compute(roots: Sequence[UOp]) -> None:
     """Compute nodes of one device, and what is worth keeping with them."""
-    if _computed_as_before(roots):
-        return
     number, memory, key, leaves, again, expensive = _walk(roots, False)
     stored = dict.fromkeys(roots, "asked for")
     if again or expensive:

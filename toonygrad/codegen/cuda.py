@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from toonygrad.codegen import cpu
 from toonygrad.codegen.cpu import PRIMITIVES, numba_kind
-from toonygrad.codegen.cuda_functions import quotient, square_root, write_remainder
+from toonygrad.codegen.cuda_functions import square_root, write_remainder
 
 __all__ = ["DEVICE_WORDS", "VECTOR_BYTES", "Word", "device_namespace", "register"]
 
@@ -345,7 +345,7 @@ def _lower_remainder(context: Any, builder: Any, signature: Any, operands: Seque
     return builder.fptrunc(builder.call(function, wide), operands[0].type)  # exact: it has no more digits
 
 
-# -- roots and quotients -------------------------------------------------------------------------------------
+# -- roots ---------------------------------------------------------------------------------------------------
 
 
 def sqrt(x: Any) -> Any:
@@ -365,26 +365,6 @@ def _lower_sqrt(context: Any, builder: Any, signature: Any, operands: Sequence[A
     single = ir.FloatType()
     approximation = _intrinsic(builder, "llvm.nvvm.rsqrt.approx.ftz.f", single, [single])
     return square_root(builder, operands[0], lambda x: builder.call(approximation, [x]))
-
-
-def ordinary_quotient(x: Any, y: Any) -> Any:
-    """x / y of float32 that are no zeros and far from the ends of the range."""
-    return x / y
-
-
-def _quotient_type(operands: Sequence[Any]) -> Any:
-    from numba import types
-
-    return types.float32 if tuple(operands) == (types.float32,) * 2 else None
-
-
-def _lower_quotient(context: Any, builder: Any, signature: Any, operands: Sequence[Any]) -> Any:
-    from llvmlite import ir
-
-    single = ir.FloatType()
-    approximation = _intrinsic(builder, "llvm.nvvm.rcp.approx.ftz.f", single, [single])
-    x, y = operands
-    return quotient(builder, x, y, lambda y: builder.call(approximation, [y]))
 
 
 # -- the bits of floats --------------------------------------------------------------------------------------
@@ -492,7 +472,6 @@ DEVICE_WORDS: Mapping[str, Word] = {
     ),
     "unrolled": Word(_word("unrolled", "the loop around is written out"), _barrier_type, _lower_unrolled),
     "sqrt": Word(sqrt, _sqrt_type, _lower_sqrt),
-    "ordinary_quotient": Word(ordinary_quotient, _quotient_type, _lower_quotient),
     "remainder": Word(remainder, _remainder_type, _lower_remainder),
     "bits_of_float32": _bits_word("bits_of_float32", "mov.b32", "=r,f"),
     "bits_of_float64": _bits_word("bits_of_float64", "mov.b64", "=l,d"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from toonygrad import dtypes
 from toonygrad.codegen.cuda import WARP
@@ -31,7 +31,7 @@ from toonygrad.codegen.loops import (
 from toonygrad.codegen.lower import Body
 from toonygrad.codegen.reductions import accumulator_dtype, largest, ranges_of
 from toonygrad.schedule.trace import FEW_RESULTS
-from toonygrad.uop.node import UOp, substitute, toposort
+from toonygrad.uop.node import UOp, toposort
 from toonygrad.uop.ops import Ops
 from toonygrad.uop.shape import contiguous_strides, size_of
 
@@ -40,8 +40,6 @@ from toonygrad.uop.shape import contiguous_strides, size_of
 THREADS, TOGETHER, LEAST, ROWS = 128, 4, 4, 2
 # Totals that a thread has at most: each takes two registers or four, and a place in shared memory.
 MOST_TOTALS = 32
-# The powers of two between whose inverses and which float32 is divided without a look at each quotient.
-ORDINARY = 60
 # Blocks that fill a GPU without chunks, and elements of a chunk at least.
 ENOUGH_BLOCKS, CHUNK = 528, 4096
 
@@ -76,21 +74,6 @@ def _shared(
     }
 
 
-def _with_ordinary_quotients(body: Body) -> Body:
-    """`body` with quotients of float32 that are guarded, so that a branch serves several of them."""
-    made: dict[UOp, UOp] = {}
-    for node in toposort(*(reduce.src[0] for reduce in body.reduces)):
-        if node.op is Ops.DIV and node.dtype == dtypes.float32:
-            x, y = substitute(node.src, made)
-            least, most = (UOp.const(2.0**power, node.dtype) for power in (-ORDINARY, ORDINARY))
-            fits = [condition for each in (abs(x), abs(y)) for condition in (least <= each, each <= most)]
-            quick = UOp.new(Ops.ORDINARY_QUOTIENT, (x, y))
-            made[node] = UOp.new(Ops.GUARDED, (quick, x / y, functools.reduce(operator.and_, fits)))
-    values = substitute((store.value for store in body.stores), made)
-    stores = tuple(replace(store, value=v) for store, v in zip(body.stores, values, strict=True))
-    return replace(body, stores=stores)
-
-
 @dataclass
 class ThreadFew(ThreadReducing):
     """Threads along x share out what is reduced; each has all results along `few`, of some rows.
@@ -112,7 +95,7 @@ class ThreadFew(ThreadReducing):
 
     def nest(self) -> ThreadNest:
         """What the threads do."""
-        self.body = body = _with_ordinary_quotients(self.body)
+        body = self.body
         extents, over = body.extents, body.reduces[0].src[1:]
         others = [a for a in body.outer if a is not self.few]
         count = size_of([extents[a] for a in others])

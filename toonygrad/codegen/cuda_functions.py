@@ -89,24 +89,3 @@ def square_root(builder: Any, x: Any, reciprocal: Callable[[Any], Any]) -> Any:
     zero = builder.fcmp_ordered("==", x, kind(0.0))
     itself = builder.or_(zero, builder.fcmp_ordered("==", x, kind(float("inf"))))
     return builder.select(itself, x, root)
-
-
-def quotient(builder: Any, x: Any, y: Any, reciprocal: Callable[[Any], Any]) -> Any:
-    """x / y rounded, of float32 whose magnitudes are far from the ends of the range, by the arithmetic of
-    ptxas again, which asks for each quotient whether it is such a one.
-
-    Parameters
-    ----------
-    reciprocal : gives 1 / y but for its last bit
-    """
-    from llvmlite import ir
-
-    kind = x.type
-    function = ir.FunctionType(kind, [kind] * 3)
-    fma = builder.module.declare_intrinsic("llvm.fma", [kind], function)
-    about, negative = reciprocal(y), builder.fneg(y)
-    error = builder.call(fma, [negative, about, kind(1.0)])
-    about = builder.call(fma, [about, error, about])
-    found = builder.fmul(x, about)
-    rest = builder.call(fma, [negative, found, x])
-    return builder.call(fma, [about, rest, found])

@@ -53,7 +53,6 @@ _WORDS = {
     Ops.FMA: "fma",
     Ops.QUOTIENT: "quotient",
     Ops.MODULO: "remainder",
-    Ops.ORDINARY_QUOTIENT: "ordinary_quotient",
     Ops.SHIFT_LEFT: "shift_left",
     Ops.SHIFT_RIGHT: "shift_right",
     Ops.REASSOCIATING_ADD: "reassociating_add",

@@ -142,8 +142,6 @@ class Ops:
     MODULO = Op(2, "kernel", "x - y * QUOTIENT(x, y); y is known to be safe")
     SHIFT_LEFT = Op(2, "kernel", "x << y; y is known to lie inside the width")
     SHIFT_RIGHT = Op(2, "kernel", "x >> y; y is known to lie inside the width")
-    # CUDA: no operand is 0, and neither they nor what comes of them is near the ends of the range.
-    ORDINARY_QUOTIENT = Op(2, "kernel", "x / y, rounded, of ordinary float32")
     REASSOCIATING_ADD = Op(2, "kernel", "x + y of a reduction's own step, which may be reordered")
     REASSOCIATING_MUL = Op(2, "kernel", "x * y of a reduction's own step, which may be reordered")
     GUARDED = Op(3, "kernel", "src[0] (fast) where src[2] holds, else src[1] (slow, good for every argument)")

@@ -408,7 +408,6 @@ _PRIMITIVES: dict[Op, tuple[np.dtype, ...]] = {
     **dict.fromkeys((Ops.QUOTIENT, Ops.SHIFT_LEFT, Ops.SHIFT_RIGHT, Ops.POW), dtypes.INTEGERS),
     **dict.fromkeys((Ops.AND, Ops.OR, Ops.XOR, Ops.NOT), _BITS),
     Ops.TWO_OVER_PI: (dtypes.INDEX,),
-    Ops.ORDINARY_QUOTIENT: (dtypes.float32,),
 }
 _ACCUMULATING = (Ops.REASSOCIATING_ADD, Ops.REASSOCIATING_MUL)
 
